@@ -1,0 +1,276 @@
+"""The configuration of a run: one frozen, serialisable value.
+
+Each field is documented once, by the text under it; `gaptutor init` writes that text into the file it makes and error messages
+quote it. Secrets never stand here: fields ending in `_env` name an environment variable.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from retrieval.errors import ConfigError
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, values cannot change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class DataConfig(Section):
+    """The validation set."""
+
+    validation: Path
+    """Validation set: JSONL, JSON, CSV or Parquet with image, question, answer and optional id and choices, or LLaVA / `messages` JSON."""
+    holdout: Path | None = None
+    """Items that are never diagnosed, in the same formats. If empty, `holdout_share` of the validation set is kept apart."""
+    holdout_share: float = Field(0.3, ge=0, lt=1)
+    """Share of the validation set kept as holdout when it has at least 300 items; below that there is none, with a warning."""
+    images: Path | None = None
+    """Folder that image paths are relative to; if empty, the folder of the file that names them."""
+    scorer: str = "auto"
+    """How an answer is compared with the gold answer: auto, exact, choice, number, any_of, vqa, teacher, or MODULE:FUNCTION."""
+    tolerance: float = Field(1e-3, ge=0)
+    """Relative tolerance of the `number` scorer."""
+    limit: int | None = Field(None, ge=1)
+    """Use only the first so many items of each set (for a trial)."""
+
+
+class PoolConfig(Section):
+    """The task-agnostic pool."""
+
+    path: Path
+    """Pool of training samples: LLaVA or ShareGPT JSON, `messages`+`images` JSONL, or plain JSONL/CSV/Parquet."""
+    images: Path | None = None
+    """Folder that the pool's image paths are relative to; if empty, the folder of the file that names them."""
+    store: Path | None = None
+    """Where the imported pool, its skills and its index are kept, to be shared by runs; if empty, `pools/` beside the run."""
+    limit: int | None = Field(None, ge=1)
+    """Use only so many samples of the pool, drawn at random."""
+    embedder: str = "all-MiniLM-L6-v2"
+    """sentence-transformers model that compares skills and questions; the default is packaged and needs no network."""
+    chroma_url: str | None = None
+    """Chroma server to use instead of a folder of our own."""
+
+
+class StudentConfig(Section):
+    """The model to be adapted."""
+
+    model: str
+    """Folder (or hub name) of the vision-language model."""
+    engine: Literal["auto", "embedded"] = "auto"
+    """What runs the student: `embedded` is transformers in this process; `auto` chooses by what the machine has."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the weights when answering; `auto` takes bfloat16 where the machine is quick at it."""
+    batch_size: int = Field(128, ge=1)
+    """Items answered together by the embedded engine."""
+    max_new_tokens: int = Field(512, ge=1)
+    """Longest answer, in tokens."""
+    rationale_prompt: str = (
+        "{question}\nThink in numbered steps, one a line, each beginning with `Step N:`. "
+        "Then give the final answer on a last line beginning with `Answer:`."
+    )
+    """Prompt that asks for numbered steps, then `Answer:`; {question} is filled in, choices included."""
+    direct_prompt: str = "{question}\nAnswer briefly, without explanation."
+    """Prompt under which samples without steps are trained."""
+    trust_remote_code: bool = False
+    """Run code that comes with the model. Leave it off unless you have read that code."""
+
+    @model_validator(mode="after")
+    def _question_in_prompts(self) -> Self:
+        for name in ("rationale_prompt", "direct_prompt"):
+            if "{question}" not in getattr(self, name):
+                raise ValueError(f"student.{name} must contain {{question}}")
+        return self
+
+
+class TeacherConfig(Section):
+    """The stronger model behind an OpenAI-compatible API."""
+
+    model: str
+    """Name of the teacher model."""
+    base_url: str = "https://api.openai.com/v1"
+    """Address of the OpenAI-compatible endpoint."""
+    app: str | None = None
+    """MODULE:ATTRIBUTE of an ASGI application to talk to in this process instead of `base_url` (no port is opened)."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key. The key itself is never written anywhere."""
+    concurrency: int = Field(16, ge=1)
+    """Requests under way at one time."""
+    timeout: float = Field(120.0, gt=0)
+    """Seconds until a request counts as lost and is tried again."""
+    retries: int = Field(6, ge=0)
+    """Times a request is tried again after a rate limit, an outage or a time-out, waiting longer each time."""
+    max_tokens: int = Field(2048, ge=16)
+    """Longest reply, in tokens."""
+    price_in: float = Field(0.0, ge=0)
+    """US dollars per million prompt tokens, for the cost in the report."""
+    price_out: float = Field(0.0, ge=0)
+    """US dollars per million reply tokens."""
+
+
+class DiagnosisConfig(Section):
+    """How wrong steps are found and gaps are named."""
+
+    locator: Literal["single_pass", "answer_switch"] = "single_pass"
+    """`single_pass`: the teacher reads the rationale and names the first wrong step. `answer_switch`: the student's own
+    probabilities say where its answer turned; the teacher names the skill of that step."""
+    delta: float = Field(0.1, ge=0, le=1)
+    """answer_switch: least lead (probability) of the wrong answer over the gold one from the mistaken step on."""
+    window: int = Field(1, ge=0)
+    """answer_switch: steps after the mistaken one over which that lead must last (lambda in the paper)."""
+    max_errors: int | None = Field(None, ge=1)
+    """Diagnose at most so many errors a round, drawn at random; all of them if empty."""
+    right_answers: int = Field(48, ge=0)
+    """Right answers whose skills are named each round, to know the gaps' siblings."""
+    per_request: int = Field(16, ge=1, le=16)
+    """Samples or right answers whose skills are named in one request."""
+
+
+class SelectionConfig(Section):
+    """Which samples of the pool a round fetches. Defaults are ours, chosen on validation data of the micro-world."""
+
+    budget: int = Field(1000, ge=1)
+    """Samples added by each round."""
+    gaps: float = Field(0.5, ge=0)
+    """Share of the budget for the missing skills."""
+    siblings: float = Field(0.2, ge=0)
+    """Share for skills of the task that the student has and that are close to the gaps."""
+    rehearsal: float = Field(0.3, ge=0)
+    """Share drawn at random from the whole pool."""
+    search: Literal["fused", "bm25", "dense"] = "fused"
+    """How skills are looked up: BM25, embeddings, or both fused by reciprocal rank."""
+
+    @model_validator(mode="after")
+    def _shares_positive(self) -> Self:
+        if self.gaps + self.siblings + self.rehearsal <= 0:
+            raise ValueError("selection.gaps, .siblings and .rehearsal are all 0; at least one must be positive")
+        return self
+
+
+class TuningConfig(Section):
+    """How the adapter is tuned."""
+
+    rank: int = Field(32, ge=1)
+    """LoRA rank."""
+    alpha: int = Field(64, ge=1)
+    """LoRA alpha; updates are scaled by alpha / rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """LoRA dropout."""
+    epochs: float = Field(1.0, gt=0)
+    """Passes over the selection."""
+    learning_rate: float = Field(2e-4, gt=0)
+    """Peak learning rate; warm-up, then cosine."""
+    warmup: float = Field(0.03, ge=0, lt=1)
+    """Share of the steps spent warming up."""
+    batch_size: int = Field(16, ge=1)
+    """Samples per optimiser step, over all devices."""
+    micro_batch_size: int | None = Field(None, ge=1)
+    """Samples per device at one time; if empty, the whole batch, halved when memory runs out."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the forward pass (the adapter itself is float32); `auto` takes bfloat16 where the machine is quick at it."""
+    max_length: int = Field(2048, ge=16)
+    """Longest sample, in tokens with those of its images; longer ones are set aside and counted."""
+    checkpoint_minutes: float = Field(5.0, gt=0)
+    """Minutes between checkpoints from which a killed tuning goes on."""
+    processes: int = Field(1, ge=1)
+    """Processes (GPUs) that accelerate starts."""
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """Name of the run; its folder is `runs/NAME` unless --run-dir says otherwise."""
+    seed: int = Field(0, ge=0)
+    """Seed of everything that is drawn."""
+    max_rounds: int = Field(5, ge=1)
+    """Most rounds of diagnosing and tuning."""
+    patience: int = Field(2, ge=1)
+    """Rounds without a significant gain after which the run stops."""
+    alpha: float = Field(0.05, gt=0, lt=1)
+    """Chance that a run without any true gain claims one; each round is tested at alpha / patience."""
+    error_budget: float = Field(0.05, ge=0, le=1)
+    """Share of items (or of teacher requests in a step) that may be set aside before the run stops."""
+    control: Literal["off", "kept", "every"] = "kept"
+    """Random samples of the same number, tuned the same way: for no round, for the kept round at the end, or for every round."""
+    review: bool = False
+    """Wait after each diagnosis until a person has looked at the gaps."""
+    checkpoint_url: str | None = None
+    """Environment variable that holds a postgresql:// address for the loop's checkpoints; if empty, SQLite in the run folder."""
+    data: DataConfig
+    pool: PoolConfig
+    student: StudentConfig
+    teacher: TeacherConfig
+    diagnosis: DiagnosisConfig = DiagnosisConfig()
+    selection: SelectionConfig = SelectionConfig()
+    tuning: TuningConfig = TuningConfig()
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
+    """Read a YAML configuration and apply `a.b=c` overrides; relative paths are relative to the file.
+
+    Raises ConfigError naming the file and the key or line that is wrong.
+    """
+    try:
+        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; `gaptutor init` writes a configuration") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise ConfigError(f"{path}, line {line}: not YAML ({error.problem})") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} holds no configuration; `gaptutor init` writes one")
+    merged = _override(raw, overrides or [])
+    return parse_config(_anchor(merged, path.parent.resolve()), str(path))
+
+
+def parse_config(raw: dict[str, Any], where: str) -> RunConfig:
+    """Check a configuration that has been read; `where` names it in errors."""
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: " + "; ".join(_explain(dict(e)) for e in error.errors())) from None
+
+
+def _override(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    for override in overrides:
+        if "=" not in override:
+            raise ConfigError(f"--set {override}: write it as key=value, for instance --set selection.budget=500")
+    try:
+        merged = OmegaConf.merge(OmegaConf.create(raw), OmegaConf.from_dotlist(overrides))
+        return dict(OmegaConf.to_container(merged, resolve=False))  # type: ignore[arg-type]
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"--set {' '.join(overrides)}: {error}") from None
+
+
+_PATHS = (("data", "validation"), ("data", "holdout"), ("data", "images"), ("pool", "path"), ("pool", "images"), ("pool", "store"))
+
+
+def _anchor(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Make paths absolute; a student's name is a path if such a folder exists."""
+    for section, key in (*_PATHS, ("student", "model")):
+        part = raw.get(section)
+        value = part.get(key) if isinstance(part, dict) else None
+        if not isinstance(value, str):
+            continue
+        path = folder / Path(value).expanduser()
+        if (section, key) != ("student", "model") or path.exists():
+            part[key] = str(path)
+    return raw
+
+
+def _explain(error: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"there is no key `{key}`; `gaptutor init --help` and docs/configuration.md list them"
+    if error["type"] == "missing":
+        return f"`{key}` is missing"
+    return f"`{key}`: {error['msg'].removeprefix('Value error, ')}" if key else str(error["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,53 @@
+"""The errors of gaptutor: one root, one leaf for each border that can be crossed.
+
+A leaf also inherits the standard type that a caller would expect there. The message says what was wrong, where (file, line,
+id) and what to do next; the command prints it as one sentence, without a traceback. What goes wrong with a single sample,
+answer or diagnosis is no exception but a recorded row; these are for what stops a run.
+"""
+
+
+class GaptutorError(Exception):
+    """Root of everything that gaptutor raises on purpose."""
+
+    #: Exit code of the command when this error ends it; 2 for what the user can put right, 1 for the rest.
+    exit_code = 1
+
+
+class ConfigError(GaptutorError, ValueError):
+    """The configuration, or a path or name in it, is wrong."""
+
+    exit_code = 2
+
+
+class DataError(GaptutorError, ValueError):
+    """A validation set, or a file of the user's, cannot be read as what it should be."""
+
+    exit_code = 2
+
+
+class PoolError(GaptutorError, ValueError):
+    """A pool or its index is missing, broken, or was built for something else."""
+
+    exit_code = 2
+
+
+class StudentError(GaptutorError, RuntimeError):
+    """The student cannot be loaded or has stopped answering."""
+
+
+class TeacherError(GaptutorError, ConnectionError):
+    """The teacher cannot be reached, refuses the key, or failed more often than the error budget allows."""
+
+
+class TuningError(GaptutorError, RuntimeError):
+    """Tuning failed, or made an adapter that must not be served."""
+
+
+class RunError(GaptutorError, RuntimeError):
+    """The run folder is held by another process, or holds something else than this run."""
+
+    exit_code = 2
+
+
+class StorageError(GaptutorError, OSError):
+    """A file could not be written: no room, no permission. What was there before is whole."""
