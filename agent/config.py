@@ -251,7 +251,14 @@ def _override(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
         raise ConfigError(f"--set {' '.join(overrides)}: {error}") from None
 
 
-_PATHS = (("data", "validation"), ("data", "holdout"), ("data", "images"), ("pool", "path"), ("pool", "images"), ("pool", "store"))
+_PATHS = (
+    ("data", "validation"),
+    ("data", "holdout"),
+    ("data", "images"),
+    ("pool", "path"),
+    ("pool", "images"),
+    ("pool", "store"),
+)
 
 
 def _anchor(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -273,4 +280,8 @@ def _explain(error: dict[str, Any]) -> str:
         return f"there is no key `{key}`; `gaptutor init --help` and docs/configuration.md list them"
     if error["type"] == "missing":
         return f"`{key}` is missing"
-    return f"`{key}`: {error['msg'].removeprefix('Value error, ')}" if key else str(error["msg"]).removeprefix("Value error, ")
+    return (
+        f"`{key}`: {error['msg'].removeprefix('Value error, ')}"
+        if key
+        else str(error["msg"]).removeprefix("Value error, ")
+    )

@@ -33,7 +33,9 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StorageError(f"cannot write {path}: {reason}; make room or change its permissions, then run again") from error
+        raise StorageError(
+            f"cannot write {path}: {reason}; make room or change its permissions, then run again"
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:
@@ -142,10 +144,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 class Log:
-    """An append-only JSONL file with one writer. Opening cuts off a torn last line; closing forces it to disk.
-
-
-    """
+    """An append-only JSONL file with one writer. Opening cuts off a torn last line; closing forces it to disk."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -4,7 +4,9 @@ import re
 from typing import NamedTuple
 
 _STEP = re.compile(r"^[ \t]*(?:\*\*)?(?:Step[ \t]*)?(\d{1,3})[ \t]*[.:)](?:\*\*)?[ \t]*", re.IGNORECASE | re.MULTILINE)
-_ANSWER = re.compile(r"^[ \t]*(?:\*\*)?(?:The[ \t]+)?(?:Final[ \t]+)?Answer(?:[ \t]+is)?[ \t]*:?(?:\*\*)?[ \t]*:?", re.I | re.M)
+_ANSWER = re.compile(
+    r"^[ \t]*(?:\*\*)?(?:The[ \t]+)?(?:Final[ \t]+)?Answer(?:[ \t]+is)?[ \t]*:?(?:\*\*)?[ \t]*:?", re.I | re.M
+)
 
 
 class Rationale(NamedTuple):
