@@ -1,0 +1,109 @@
+"""Turns of a conversation as the model's chat template writes them, and which of their tokens the loss reads."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from retrieval.errors import DataError, TuningError
+
+#: Label of a token that the loss does not read (torch's default for cross entropy).
+IGNORED = -100
+
+
+class Spoken(NamedTuple):
+    """A rendered conversation: `pieces` alternate between what the model is given and what it has to say."""
+
+    pieces: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The whole of it."""
+        return "".join(self.pieces)
+
+
+def prompt_text(processor: Any, prompt: str, images: int) -> str:
+    """A user's turn with its images before it, up to where the model begins to speak."""
+    return _render(processor, [(prompt, None)], images)
+
+
+def special_tokens_missing(processor: Any, text: str) -> bool:
+    """Whether the tokenizer has to add its special tokens: not if the template has written the first one already."""
+    start = processor.tokenizer.bos_token
+    return not (start and text.startswith(start))
+
+
+def tokenise(processor: Any, text: str) -> list[int]:
+    """Token ids of a rendered text, images not expanded."""
+    ids: list[int] = processor.tokenizer(text, add_special_tokens=special_tokens_missing(processor, text)).input_ids
+    return ids
+
+
+class ChatFormat:
+    """The model's template as tuning uses it.
+
+    A template that does not close the model's turns with an end-of-turn token gets the tokenizer's added to each: otherwise
+    the model would unlearn to stop.
+    """
+
+    def __init__(self, processor: Any, stops: frozenset[int]) -> None:
+        self.processor = processor
+        self.stops = stops
+        probe = self._given_and_said([("a", "b")], 0, 0)
+        self._closes = any(token in stops for token in tokenise(processor, "".join(probe))[-3:])
+
+    def speak(self, turns: Sequence[tuple[str, str]], images: int) -> Spoken:
+        """Render a whole conversation. Raises TuningError if the template rewrites earlier turns, DataError if a text holds
+        the model's image token."""
+        mark = getattr(self.processor, "image_token", None)
+        if mark and any(mark in part for turn in turns for part in turn):
+            raise DataError(f"its text holds the model's image token {mark}")
+        pieces: list[str] = []
+        for number in range(len(turns)):
+            given, said = self._given_and_said(turns, number, images)
+            pieces += [given, said if self._closes else said.rstrip() + self.processor.tokenizer.eos_token]
+        return Spoken(tuple(pieces))
+
+    def _given_and_said(self, turns: Sequence[tuple[str, str]], number: int, images: int) -> tuple[str, str]:
+        earlier = _render(self.processor, turns[:number], images) if number else ""
+        before = _render(self.processor, [*turns[:number], (turns[number][0], None)], images)
+        after = _render(self.processor, turns[: number + 1], images)
+        if not (before.startswith(earlier) and after.startswith(before)):
+            raise TuningError(
+                "the model's chat template writes earlier turns differently once later ones follow, so the answer's "
+                "tokens cannot be told from the rest; use a template that only appends"
+            )
+        return before[len(earlier) :], after[len(before) :]
+
+    def labels(self, spoken: Spoken, ids: Sequence[int]) -> list[int]:
+        """Labels for `ids` (the tokens of `spoken` with its images expanded): the model's own tokens up to the end of each of
+        its turns, IGNORED elsewhere.
+
+        Raises DataError where a turn's boundary falls inside a token.
+        """
+        plain = tokenise(self.processor, spoken.text)
+        bounds = [self._boundary(spoken, count, plain) for count in range(1, len(spoken.pieces))] + [len(plain)]
+        grown = len(ids) - len(plain)
+        if list(ids[bounds[0] + grown :]) != plain[bounds[0] :]:
+            raise DataError("its images are placed after the first answer")
+        labels = [IGNORED] * len(ids)
+        for start, end in zip(bounds[::2], bounds[1::2], strict=True):
+            last = max((i + 1 for i in range(start, end) if plain[i] in self.stops), default=end)
+            labels[start + grown : last + grown] = plain[start:last]
+        return labels
+
+    def _boundary(self, spoken: Spoken, count: int, plain: list[int]) -> int:
+        """Tokens before piece `count`."""
+        head = tokenise(self.processor, "".join(spoken.pieces[:count]))
+        if plain[: len(head)] != head:
+            raise DataError("the model's chat template joins prompt and answer inside a token")
+        return len(head)
+
+
+def _render(processor: Any, turns: Sequence[tuple[str, str | None]], images: int) -> str:
+    messages: list[dict[str, Any]] = []
+    for number, (prompt, answer) in enumerate(turns):
+        content = [{"type": "image"}] * images if number == 0 else []
+        messages.append({"role": "user", "content": [*content, {"type": "text", "text": prompt}]})
+        if answer is not None:
+            messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+    rendered: str = processor.apply_chat_template(messages, add_generation_prompt=turns[-1][1] is None, tokenize=False)
+    return rendered

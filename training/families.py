@@ -1,0 +1,160 @@
+"""Model families, known by architecture, and how their models are loaded.
+
+LLaVA is known in depth. Any other image-text-to-text model of transformers goes the general way: its language model is found
+through `get_decoder()`, its processor is trusted to place the images, and nothing is computed ahead.
+Not covered: experts that are fused into one parameter (no linear layer to adapt), and models without a chat template.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers.utils import logging as transformers_logging
+
+from retrieval.errors import ConfigError, TuningError
+
+transformers_logging.disable_progress_bar()
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What an architecture's models have in common.
+
+    `language` is the path of the language model inside the model, None where `get_decoder()` has to tell. `plain` says that
+    images enter the language model as embeddings in the place of image tokens and nowhere else, and that positions
+    count tokens: then an image's features may be computed once, and decoding may be done step by step on token ids.
+    """
+
+    name: str
+    model_types: tuple[str, ...]
+    language: str | None
+    plain: bool
+
+
+LLAVA = Family("llava", ("llava",), "model.language_model", plain=True)
+GENERAL = Family("general", (), None, plain=False)
+FAMILIES = (LLAVA,)
+
+
+def family_of(model_type: str) -> Family:
+    """The family of a configuration's `model_type`; the general one if it is not known."""
+    return next((family for family in FAMILIES if model_type in family.model_types), GENERAL)
+
+
+def target_pattern(model: nn.Module, family: Family) -> str:
+    """A full-path pattern of every linear layer of the language model, and of no other.
+
+    Plain suffixes would hit the vision tower's layers too, which vLLM then drops. Raises TuningError if the language model
+    cannot be told from the rest.
+    """
+    path = family.language or _decoder_path(model)
+    language = model.get_submodule(path)
+    names = {re.sub(r"\b\d+\b", r"\\d+", name.replace(".", r"\.")) for name in _linear_names(language)}
+    if not names:
+        raise TuningError(f"the language model at {path} has no linear layers to adapt; tune another model")
+    return rf"{re.escape(path)}\.(?:{'|'.join(sorted(names))})"
+
+
+def _linear_names(module: nn.Module) -> list[str]:
+    return [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
+
+
+def _decoder_path(model: nn.Module) -> str:
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
+    path = next((name for name, part in model.named_modules() if part is decoder and name), None)
+    seeing = [name for name, part in model.named_modules() if name and part.__class__.__name__.startswith(_VISION)]
+    if path is None or decoder is None or any(name.startswith(f"{path}.") for name in seeing):
+        raise TuningError(
+            f"cannot tell the language layers of {type(model).__name__}; add its family to training/families.py"
+        )
+    return path
+
+
+_VISION = ("CLIP", "Siglip", "Vision", "PatchEmbed")
+
+
+def resolve_dtype(name: str) -> torch.dtype:
+    """`auto` is bfloat16 where the machine multiplies it natively (a GPU that can, a CPU with AVX512-BF16 or AMX)."""
+    if name != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    capable = torch.cpu.get_capabilities()
+    quick = capable.get("avx512_bf16") or capable.get("amx_bf16")
+    return torch.bfloat16 if quick else torch.float32
+
+
+def check_model(model: str) -> None:
+    """Raise ConfigError if `model` names a folder that is no model folder. A name for the hub passes."""
+    path = Path(model)
+    named_like_path = path.is_absolute() or model.startswith((".", "~")) or len(path.parts) > 2
+    if not path.exists():
+        if named_like_path:
+            raise ConfigError(f"{model} is not a model folder: it does not exist; set student.model to one")
+        return
+    if not path.is_dir():
+        raise ConfigError(f"{model} is not a model folder: it is a file; set student.model to the folder")
+    if not (path / "config.json").is_file():
+        raise ConfigError(f"{model} is not a model folder: it has no config.json; set student.model to one that has")
+
+
+def load_config(model: str, trust_remote_code: bool = False) -> Any:
+    """The model's configuration. Raises ConfigError."""
+    check_model(model)
+    try:
+        return AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{model} is not a model folder: {_first_line(error)}") from error
+
+
+def load_processor(model: str, trust_remote_code: bool = False) -> Any:
+    """The model's processor (tokenizer and image processor). Raises ConfigError."""
+    check_model(model)
+    try:
+        processor = AutoProcessor.from_pretrained(model, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ConfigError(
+            f"{model} is not a model folder: its processor cannot be read ({_first_line(error)})"
+        ) from error
+    if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
+        raise ConfigError(
+            f"{model} is not the folder of a vision-language model: it has no processor for text and images"
+        )
+    if not processor.chat_template:
+        raise ConfigError(f"{model} is not usable as a student: it has no chat template; add chat_template.jinja to it")
+    if processor.tokenizer.pad_token is None:
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    return processor
+
+
+def load_model(model: str, dtype: torch.dtype, attention: str, trust_remote_code: bool = False) -> Any:
+    """The model in evaluation mode, in the class that is served, from safetensors only. Raises ConfigError."""
+    load_config(model, trust_remote_code)
+    try:
+        loaded = AutoModelForImageTextToText.from_pretrained(
+            model,
+            dtype=dtype,
+            attn_implementation=attention,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ConfigError(
+            f"{model} is not a model folder: its weights cannot be read ({_first_line(error)})"
+        ) from error
+    return loaded.eval()
+
+
+def stop_tokens(model: Any, processor: Any) -> frozenset[int]:
+    """Ids that end an answer."""
+    named = model.generation_config.eos_token_id
+    ids = named if isinstance(named, list) else [named]
+    return frozenset(i for i in (*ids, processor.tokenizer.eos_token_id) if i is not None)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__

@@ -1,0 +1,118 @@
+"""The child process of a tuning: `python -m training.lora JOB.json [PARENT]`.
+
+It ends with its parent, holds the work folder's lock, and leaves what went wrong in `failure.json`. With several processes it
+hands itself to accelerate's launcher, whose workers come back here. Exit codes: 0 done, 1 failed, 3 told to leave before the end.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from retrieval.errors import GaptutorError
+from retrieval.files import write_json
+from training.job import TuningJob
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job file named by the first argument; the second is the process id of the parent."""
+    worker = "LOCAL_RANK" in os.environ
+    _end_with_parent(None if worker else int(arguments[1]) if len(arguments) > 1 else None)
+    job = TuningJob.read(Path(arguments[0]))
+    if worker:
+        return _guarded(job)
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(job.work / "lock", timeout=10):
+            if job.processes > 1:
+                return _launch(job, arguments[0])
+            _see_one_gpu()
+            return _guarded(job)
+    except Timeout:
+        return _fail(job, "fault", f"another process is tuning in {job.work}; wait for it or end it")
+
+
+def _end_with_parent(parent: int | None) -> None:
+    """Have the system kill this process when its parent dies, so that no orphan goes on writing (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
+
+
+def _see_one_gpu() -> None:
+    """One process uses one GPU; with more in sight the Trainer would split every batch over them in threads."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[0]
+
+
+def _launch(job: TuningJob, job_file: str) -> int:
+    """accelerate's launcher, in this process; it starts the workers and ends with the first that fails."""
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
+    options = [
+        "--num_processes",
+        str(job.processes),
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+    ]
+    import torch
+
+    device = ["--multi_gpu"] if torch.cuda.is_available() else ["--cpu"]
+    launch_command(launch_command_parser().parse_args([*options, *device, "--module", "training.lora", job_file]))
+    return 0 if (job.work / "result.json").is_file() else 3
+
+
+class _Stop:
+    """Whether this process was told to leave (SIGTERM)."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+
+def _guarded(job: TuningJob) -> int:
+    """Run the job and sort what goes wrong into memory and faults."""
+    stop = _Stop()
+    import torch
+
+    from training.tune import run
+
+    try:
+        return 0 if run(job, lambda: stop.asked) else 3
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        return _fail(job, "memory", f"out of memory with {job.micro} samples at a time: {_first_line(error)}")
+    except GaptutorError as error:
+        return _fail(job, "fault", str(error))
+    except OSError as error:
+        return _fail(job, "fault", f"cannot write in {job.work}: {error.strerror or error}; make room and run again")
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error) or "out of memory" in str(error):
+            return _fail(job, "memory", f"out of memory with {job.micro} samples at a time: {_first_line(error)}")
+        raise
+
+
+def _fail(job: TuningJob, kind: str, message: str) -> int:
+    print(message, file=sys.stderr)
+    write_json(job.work / "failure.json", {"kind": kind, "message": message})
+    return 1
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).split("\n")[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
