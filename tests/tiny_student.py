@@ -1,4 +1,5 @@
-"""A random LLaVA model of a few thousand parameters, with tokenizer, chat template and image processor, made in a second."""
+"""A random LLaVA model of a few thousand parameters, with tokenizer, chat template and image processor, made in a
+second."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{% if message.role == 'user' %}<user>{% for part in message.content %}"
     "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}{% endfor %}{% else %}<assistant>"
-    "{{ message.content[0].text }}{{ eos_token }}{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    "{{ message.content[0].text }}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 SPECIAL = ["<pad>", "<s>", "</s>", "<image>", "<user>", "<assistant>"]
 COLOURS = ("red", "green", "blue", "yellow")

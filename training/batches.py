@@ -1,13 +1,14 @@
 """Which samples are seen when, and how they become tensors.
 
-The whole order is a function of the samples' lengths and the seed, so a tuning that goes on from a checkpoint sees what an
-unbroken one sees, and a smaller micro-batch changes nothing but memory.
+The whole order is a function of the samples' lengths and the seed, so a tuning that goes on from a checkpoint sees
+what an unbroken one sees, and a smaller micro-batch changes nothing but memory.
 """
 
 import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from torch.utils.data import Sampler
 
 from training.chat import IGNORED
 
-#: Samples of so many batches are sorted by length together: enough to save most padding, few enough to keep batches mixed.
+#: Samples of so many batches are sorted by length together: enough to save most padding, few enough to keep batches
+#: mixed.
 WINDOW = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A sample ready for tuning: its rendered text, image files, token ids and labels (both of one length, images expanded),
-    and where the features of its images lie in the feature table (first row, rows), if there is one."""
+    """A sample ready for tuning: its rendered text, image files, token ids and labels (both of one length, images
+    expanded), and where the features of its images lie in the feature table (first row, rows), if there is one."""
 
     id: str
     text: str
@@ -57,16 +59,18 @@ def plan_steps(lengths: Sequence[int], epochs: float, batch_size: int, seed: int
 
 
 def split_step(step: Sequence[int], parts: int) -> list[list[int]]:
-    """Cut a step's samples into `parts` micro-batches of sizes that differ by one at most (needs as many samples as parts)."""
+    """Cut a step's samples into `parts` micro-batches of sizes that differ by one at most (needs as many samples as
+    parts)."""
     size, rest = divmod(len(step), parts)
     cuts = [0]
     for part in range(parts):
         cuts.append(cuts[-1] + size + (part < rest))
-    return [list(step[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [list(step[a:b]) for a, b in pairwise(cuts)]
 
 
 class MicroBatches(Sampler[list[int]]):
-    """The micro-batches of one process, `accumulation` of them to a step; of `world` processes this is number `rank`."""
+    """The micro-batches of one process, `accumulation` of them to a step; of `world` processes this is number
+    `rank`."""
 
     def __init__(self, plan: Sequence[Sequence[int]], accumulation: int, world: int = 1, rank: int = 0) -> None:
         self._chunks = [

@@ -40,8 +40,8 @@ def tokenise(processor: Any, text: str) -> list[int]:
 class ChatFormat:
     """The model's template as tuning uses it.
 
-    A template that does not close the model's turns with an end-of-turn token gets the tokenizer's added to each: otherwise
-    the model would unlearn to stop.
+    A template that does not close the model's turns with an end-of-turn token gets the tokenizer's added to each:
+    otherwise the model would unlearn to stop.
     """
 
     def __init__(self, processor: Any, stops: frozenset[int]) -> None:
@@ -51,8 +51,8 @@ class ChatFormat:
         self._closes = any(token in stops for token in tokenise(processor, "".join(probe))[-3:])
 
     def speak(self, turns: Sequence[tuple[str, str]], images: int) -> Spoken:
-        """Render a whole conversation. Raises TuningError if the template rewrites earlier turns, DataError if a text holds
-        the model's image token."""
+        """Render a whole conversation. Raises TuningError if the template rewrites earlier turns, DataError if a text
+        holds the model's image token."""
         mark = getattr(self.processor, "image_token", None)
         if mark and any(mark in part for turn in turns for part in turn):
             raise DataError(f"its text holds the model's image token {mark}")
@@ -74,8 +74,8 @@ class ChatFormat:
         return before[len(earlier) :], after[len(before) :]
 
     def labels(self, spoken: Spoken, ids: Sequence[int]) -> list[int]:
-        """Labels for `ids` (the tokens of `spoken` with its images expanded): the model's own tokens up to the end of each of
-        its turns, IGNORED elsewhere.
+        """Labels for `ids` (the tokens of `spoken` with its images expanded): the model's own tokens up to the end of
+        each of its turns, IGNORED elsewhere.
 
         Raises DataError where a turn's boundary falls inside a token.
         """

@@ -12,7 +12,8 @@ from training.prepare import process
 
 
 class Collator:
-    """Pads on the right, where causal attention never looks back from an answer: known families need no attention mask."""
+    """Pads on the right, where causal attention never looks back from an answer: known families need no attention
+    mask."""
 
     def __init__(self, processor: Any, table: FeatureTable | None) -> None:
         self.processor = processor

@@ -1,8 +1,8 @@
 """Model families, known by architecture, and how their models are loaded.
 
-LLaVA is known in depth. Any other image-text-to-text model of transformers goes the general way: its language model is found
-through `get_decoder()`, its processor is trusted to place the images, and nothing is computed ahead.
-Not covered: experts that are fused into one parameter (no linear layer to adapt), and models without a chat template.
+LLaVA is known in depth. Any other image-text-to-text model of transformers goes the general way: its language model
+is found through `get_decoder()`, its processor is trusted to place the images, and nothing is computed ahead. Not
+covered: experts that are fused into one parameter (no linear layer to adapt), and models without a chat template.
 """
 
 import re
@@ -24,9 +24,10 @@ transformers_logging.disable_progress_bar()
 class Family:
     """What an architecture's models have in common.
 
-    `language` is the path of the language model inside the model, None where `get_decoder()` has to tell. `plain` says that
-    images enter the language model as embeddings in the place of image tokens and nowhere else, and that positions
-    count tokens: then an image's features may be computed once, and decoding may be done step by step on token ids.
+    `language` is the path of the language model inside the model, None where `get_decoder()` has to tell. `plain`
+    says that images enter the language model as embeddings in the place of image tokens and nowhere else, and that
+    positions count tokens: then an image's features may be computed once, and decoding may be done step by step on
+    token ids.
     """
 
     name: str
@@ -45,14 +46,14 @@ def family_of(model_type: str) -> Family:
     return next((family for family in FAMILIES if model_type in family.model_types), GENERAL)
 
 
-def target_pattern(model: nn.Module, family: Family) -> str:
+def target_pattern(model: Any, family: Family) -> str:
     """A full-path pattern of every linear layer of the language model, and of no other.
 
-    Plain suffixes would hit the vision tower's layers too, which vLLM then drops. Raises TuningError if the language model
-    cannot be told from the rest.
+    Plain suffixes would hit the vision tower's layers too, which vLLM then drops. Raises TuningError if the language
+    model cannot be told from the rest.
     """
     path = family.language or _decoder_path(model)
-    language = model.get_submodule(path)
+    language: nn.Module = model.get_submodule(path)
     names = {re.sub(r"\b\d+\b", r"\\d+", name.replace(".", r"\.")) for name in _linear_names(language)}
     if not names:
         raise TuningError(f"the language model at {path} has no linear layers to adapt; tune another model")
@@ -63,9 +64,9 @@ def _linear_names(module: nn.Module) -> list[str]:
     return [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
 
 
-def _decoder_path(model: nn.Module) -> str:
+def _decoder_path(model: Any) -> str:
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
-    path = next((name for name, part in model.named_modules() if part is decoder and name), None)
+    path: str | None = next((name for name, part in model.named_modules() if part is decoder and name), None)
     seeing = [name for name, part in model.named_modules() if name and part.__class__.__name__.startswith(_VISION)]
     if path is None or decoder is None or any(name.startswith(f"{path}.") for name in seeing):
         raise TuningError(

@@ -1,8 +1,8 @@
 """A tuning job: what it is, and how its child process is run, watched, tried again and published.
 
 The child works in `<out>.part` beside the adapter's folder: job, checkpoints, features. What it made is published by
-renaming, so an adapter folder is whole or not there. A job that was published before is not run again; one that was killed goes
-on from its last whole checkpoint.
+renaming, so an adapter folder is whole or not there. A job that was published before is not run again; one that was
+killed goes on from its last whole checkpoint.
 """
 
 import asyncio
@@ -43,10 +43,10 @@ LOOK = 0.2
 class TuningJob:
     """One tuning, complete: the same job gives the same adapter on the same machine.
 
-    `samples` is a JSONL file of {"id", "turns": [[prompt, answer], …], "images": [absolute paths]}, prompts filled into their
-    templates by the caller. `out` becomes the adapter's folder; `log` (by default `tuning.jsonl` beside it) gets a row
-    {"schema", "step", "steps", "loss", "lr", "samples", "seconds"} now and then, `tuning.log` beside it what the child said.
-    The other fields are those of the configuration's `tuning` and `student` sections.
+    `samples` is a JSONL file of {"id", "turns": [[prompt, answer], …], "images": [absolute paths]}, prompts filled
+    into their templates by the caller. `out` becomes the adapter's folder; `log` (by default `tuning.jsonl` beside
+    it) gets a row {"schema", "step", "steps", "loss", "lr", "samples", "seconds"} now and then, `tuning.log` beside
+    it what the child said. The other fields are those of the configuration's `tuning` and `student` sections.
     """
 
     model: str
@@ -98,7 +98,8 @@ class TuningJob:
         return cls(**{**plain, **places})
 
     def key(self) -> str:
-        """Hash of all that the adapter depends on: the settings and the samples' bytes. Raises DataError if they are missing."""
+        """Hash of all that the adapter depends on: the settings and the samples' bytes. Raises DataError if they are
+        missing."""
         if not self.samples.is_file():
             raise DataError(f"{self.samples} does not exist; it should hold the samples to tune on")
         settings = asdict(self)
@@ -108,8 +109,8 @@ class TuningJob:
 
 
 class Progress(NamedTuple):
-    """How far a tuning is: optimiser steps done of all, the last loss (mean over a step's answer tokens, nats), the learning
-    rate, samples seen (repeats count) and seconds so far."""
+    """How far a tuning is: optimiser steps done of all, the last loss (mean over a step's answer tokens, nats), the
+    learning rate, samples seen (repeats count) and seconds so far."""
 
     step: int
     steps: int
@@ -121,8 +122,8 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TuningResult:
-    """What a tuning was: optimiser steps, samples tuned on and set aside, seconds in the child over all its lives, first
-    and last loss, and the micro-batch that fitted into memory."""
+    """What a tuning was: optimiser steps, samples tuned on and set aside, seconds in the child over all its lives,
+    first and last loss, and the micro-batch that fitted into memory."""
 
     steps: int
     samples: int
@@ -136,8 +137,9 @@ class TuningResult:
 async def tune(job: TuningJob, on_progress: Callable[[Progress], None] | None = None) -> TuningResult:
     """Tune an adapter in a child process and publish it in `job.out`.
 
-    When memory runs out the micro-batch is halved, at most HALVINGS times, and the effective batch stays. A child that was
-    killed goes on once as it was; killed again, it counts as out of memory. If the task is cancelled the child saves a checkpoint and ends. Raises TuningError with the child's reason; nothing is published then.
+    When memory runs out the micro-batch is halved, at most HALVINGS times, and the effective batch stays. A child
+    that was killed goes on once as it was; killed again, it counts as out of memory. If the task is cancelled the
+    child saves a checkpoint and ends. Raises TuningError with the child's reason; nothing is published then.
     """
     key = job.key()
     done = published(job.out, key)
@@ -170,7 +172,8 @@ def published(out: Path, key: str) -> TuningResult | None:
 
 
 def _open_work(job: TuningJob, key: str) -> TuningJob:
-    """Make the work folder this job's own, empty unless an earlier life of the same job left it, and bring back its micro-batch."""
+    """Make the work folder this job's own, empty unless an earlier life of the same job left it, and bring back its
+    micro-batch."""
     with storage_errors(job.work):
         job.work.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,7 +1,8 @@
 """The child process of a tuning: `python -m training.lora JOB.json [PARENT]`.
 
-It ends with its parent, holds the work folder's lock, and leaves what went wrong in `failure.json`. With several processes it
-hands itself to accelerate's launcher, whose workers come back here. Exit codes: 0 done, 1 failed, 3 told to leave before the end.
+It ends with its parent, holds the work folder's lock, and leaves what went wrong in `failure.json`. With several
+processes it hands itself to accelerate's launcher, whose workers come back here. Exit codes: 0 done, 1 failed, 3 told
+to leave before the end.
 """
 
 import ctypes

@@ -1,4 +1,5 @@
-"""From a file of samples to tensors: what one tuning is made of, read, rendered, tokenised, and seen by the vision tower."""
+"""From a file of samples to tensors: what one tuning is made of, read, rendered, tokenised, and seen by the vision
+tower."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -41,7 +42,8 @@ def prepare(
 ) -> Prepared:
     """Encode the samples of a JSONL file; rows are {"id", "turns": [[prompt, answer], …], "images": [absolute paths]}.
 
-    A sample whose image cannot be read, that is longer than `max_length` tokens or that the template cannot hold is set aside.
+    A sample whose image cannot be read, that is longer than `max_length` tokens or that the template cannot hold is
+    set aside.
     """
     encoder = _Encoder(processor, chat, max_length)
     table = FeatureTable(scratch, model.get_input_embeddings().weight.shape[1], model.dtype) if family.plain else None

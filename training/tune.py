@@ -1,9 +1,10 @@
-"""Tuning itself, inside the child process: model, adapter, transformers' Trainer, checkpoints, the checks before publishing."""
+"""Tuning itself, inside the child process: model, adapter, transformers' Trainer, checkpoints, the checks before
+publishing."""
 
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -26,7 +27,8 @@ WHOLE = "whole.json"
 
 
 def run(job: TuningJob, stopping: Callable[[], bool]) -> bool:
-    """Do the job, from its last whole checkpoint if there is one. True at the end, False if `stopping` asked to leave before.
+    """Do the job, from its last whole checkpoint if there is one. True at the end, False if `stopping` asked to leave
+    before.
 
     Raises TuningError if nothing can be tuned on, the loss is not finite or the adapter does nothing.
     """
@@ -107,19 +109,22 @@ def _trainer(
     arguments.gradient_accumulation_steps = max(1, math.ceil(share / job.micro))
     arguments.max_steps = len(plan)
     batches = MicroBatches(plan, arguments.gradient_accumulation_steps, arguments.world_size, arguments.process_index)
-    loader = DataLoader(data.samples, batch_sampler=batches, collate_fn=Collator(processor, data.table))  # type: ignore[arg-type]
+    loader: Any = DataLoader(cast(Any, data.samples), batch_sampler=batches, collate_fn=Collator(processor, data.table))
     return AnswerTrainer(job=job, loader=loader, model=model, args=arguments)
 
 
 class AnswerTrainer(Trainer):  # type: ignore[misc]
-    """transformers' Trainer on our batches, with the loss on the answers' tokens only and logits only where it reads them."""
+    """transformers' Trainer on our batches, with the loss on the answers' tokens only and logits only where it reads
+    them."""
 
     def __init__(self, job: TuningJob, loader: Any, **rest: Any) -> None:
         super().__init__(**rest)
         self.job = job
         self.loader = loader
+        self.lr_scheduler: Any
         self.step_loss = torch.zeros((), device=self.args.device)
-        # Makes the Trainer count the answer tokens of the whole step, so that micro-batches of any size add up to the same mean.
+        # Makes the Trainer count the answer tokens of the whole step, so that micro-batches of any size add up to
+        # the same mean.
         self.model_accepts_loss_kwargs = True
 
     def get_train_dataloader(self) -> Any:
@@ -131,7 +136,8 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         return 0
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """Linear warm-up over `warmup` of the steps, then half a cosine down to zero. The first step is never at zero."""
+        """Linear warm-up over `warmup` of the steps, then half a cosine down to zero. The first step is never at
+        zero."""
         if self.lr_scheduler is None:
             warm = math.ceil(self.job.warmup * num_training_steps)
             rest = max(1, num_training_steps - warm)
@@ -148,7 +154,8 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Cross entropy summed over this micro-batch's answer tokens, divided by those of the whole step over all processes."""
+        """Cross entropy summed over this micro-batch's answer tokens, divided by those of the whole step over all
+        processes."""
         labels = inputs.pop("labels")
         features = inputs.pop("features", None)
         if "inputs_embeds" not in inputs and features is not None:
@@ -162,8 +169,9 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
 
     @torch.no_grad()
     def _embed(self, ids: torch.Tensor, mask: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        """Token embeddings (samples, longest, hidden) with the images' features (rows, hidden) in the places of `mask`."""
-        embedded = self.model.get_input_embeddings()(ids)
+        """Token embeddings (samples, longest, hidden) with the images' features (rows, hidden) in the places of
+        `mask`."""
+        embedded: torch.Tensor = self.model.get_input_embeddings()(ids)
         embedded[mask] = features.to(embedded.dtype)
         return embedded
 
@@ -233,7 +241,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
         loss = float(self.trainer.accelerator.reduce(self.trainer.step_loss, "mean"))
         if not math.isfinite(loss):
             raise TuningError(
-                f"the loss is {loss} at step {state.global_step}; lower tuning.learning_rate or set tuning.dtype to float32"
+                f"the loss is {loss} at step {state.global_step}; lower tuning.learning_rate or take tuning.dtype=float32"
             )
         self.log.append(
             {

@@ -1,0 +1,136 @@
+"""A batch of requests as tensors, and what comes back as text and figures."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import torch
+
+from agent.student.decoding import Inputs, generate, greedy, score_shared, score_whole
+from agent.student.engine import Reply, Request
+from retrieval.errors import DataError
+from retrieval.images import read_image
+from training.chat import prompt_text, tokenise
+from training.families import Family
+from training.prepare import process
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """What it takes to ask a loaded model: the model itself (or peft's around it), its processor and what is known of
+    both."""
+
+    processor: Any
+    family: Family
+    stops: frozenset[int]
+
+    def answer(self, model: Any, requests: Sequence[Request], limit: int) -> list[Reply]:
+        """Replies to a batch, in its order; a request that cannot be read gives one with `error`."""
+        readable, errors = self._read(requests)
+        said: dict[str, Reply] = {}
+        if readable:
+            inputs = self._tensors(model, [one.text for one in readable], [one.pictures for one in readable])
+            rows = self._continue(model, inputs, limit)
+            for one, row in zip(readable, rows, strict=True):
+                text = self._decode(one.request.prefix, row)
+                said[one.request.id] = Reply(one.request.id, text, cut=row[-1] not in self.stops)
+        return [said.get(r.id) or Reply(r.id, "", error=errors[r.id]) for r in requests]
+
+    def score(
+        self, model: Any, requests: Sequence[Request], continuations: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Mean log-probability per token of each continuation; NaN where the request cannot be read."""
+        wanted = {request.id: some for request, some in zip(requests, continuations, strict=True)}
+        readable, _ = self._read(requests)
+        scores = self._score(model, readable, [list(wanted[one.request.id]) for one in readable]) if readable else []
+        found = {one.request.id: row for one, row in zip(readable, scores, strict=True)}
+        return [found.get(r.id, [float("nan")] * len(wanted[r.id])) for r in requests]
+
+    def _read(self, requests: Iterable[Request]) -> tuple[list["_Readable"], dict[str, str]]:
+        """The requests with their pictures, and why the others cannot be asked, by id."""
+        readable, errors = [], {}
+        for request in requests:
+            try:
+                readable.append(self._readable(request))
+            except DataError as error:
+                errors[request.id] = str(error)
+        return readable, errors
+
+    def _readable(self, request: Request) -> "_Readable":
+        mark = getattr(self.processor, "image_token", None)
+        if mark and mark in request.prompt + request.prefix:
+            raise DataError(f"its text holds the model's image token {mark}; take it out")
+        pictures = [read_image(path) for path in request.images]
+        text = prompt_text(self.processor, request.prompt, len(pictures)) + request.prefix
+        return _Readable(request, text, pictures)
+
+    def _tensors(self, model: Any, texts: Sequence[str], pictures: Sequence[Sequence[Any]]) -> Inputs:
+        inputs = process(self.processor, texts, pictures)
+        moved = {name: value.to(model.device) for name, value in inputs.items()}
+        return {name: v.to(model.dtype) if v.is_floating_point() else v for name, v in moved.items()}
+
+    def _continue(self, model: Any, inputs: Inputs, limit: int) -> list[list[int]]:
+        if self.family.plain:
+            return greedy(model, inputs, self.stops, limit)
+        return generate(model, inputs, self.stops, limit, self.processor.tokenizer.pad_token_id)
+
+    def _decode(self, prefix: str, said: list[int]) -> str:
+        """The text of new tokens. After a prefix they are read together with it, so that a leading space is kept."""
+        tokenizer = self.processor.tokenizer
+        given = tokenizer(prefix, add_special_tokens=False).input_ids if prefix else []
+        whole: str = tokenizer.decode(given + said, skip_special_tokens=True)
+        return whole[len(tokenizer.decode(given, skip_special_tokens=True)) :] if given else whole
+
+    def _score(self, model: Any, readable: list["_Readable"], wanted: list[list[str]]) -> list[list[float]]:
+        split = [self._split(one.text, some) for one, some in zip(readable, wanted, strict=True)]
+        if not self.family.plain:
+            return self._score_whole(model, readable, wanted, [tails for _, tails in split])
+        inputs = self._tensors(model, [one.text for one in readable], [one.pictures for one in readable])
+        dropped = [
+            len(tokenise(self.processor, one.text)) - common for one, (common, _) in zip(readable, split, strict=True)
+        ]
+        pad = self.processor.tokenizer.pad_token_id
+        return score_shared(model, shorten(inputs, dropped, pad), [tails for _, tails in split])
+
+    def _score_whole(
+        self, model: Any, readable: list["_Readable"], wanted: list[list[str]], tails: list[list[list[int]]]
+    ) -> list[list[float]]:
+        rows = [(one, text) for one, some in zip(readable, wanted, strict=True) for text in some]
+        if not rows:
+            return [[] for _ in readable]
+        inputs = self._tensors(model, [one.text + text for one, text in rows], [one.pictures for one, _ in rows])
+        scores = iter(score_whole(model, inputs, [len(tail) for some in tails for tail in some]))
+        return [[next(scores) for _ in some] for some in wanted]
+
+    def _split(self, text: str, continuations: Sequence[str]) -> tuple[int, list[list[int]]]:
+        """How many tokens of `text` stay the same whatever follows, and the tokens after them for each continuation."""
+        given = tokenise(self.processor, text)
+        followed = [tokenise(self.processor, text + some) for some in continuations]
+        common = min((_common(given, ids) for ids in followed), default=len(given))
+        return common, [ids[common:] if some else [] for ids, some in zip(followed, continuations, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Readable:
+    request: Request
+    text: str
+    pictures: list[Any]
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def shorten(inputs: Inputs, dropped: Sequence[int], pad: int) -> Inputs:
+    """A left-padded batch without the last `dropped[i]` tokens of row i, padded on the left again."""
+    if not any(dropped):
+        return inputs
+    ids, mask = inputs["input_ids"].clone(), inputs["attention_mask"].clone()
+    for row, count in enumerate(dropped):
+        if count:
+            ids[row] = ids[row].roll(count)
+            mask[row] = mask[row].roll(count)
+            ids[row, :count], mask[row, :count] = pad, 0
+    spare = int((mask.cumsum(-1) == 0).all(0).sum())
+    return {**inputs, "input_ids": ids[:, spare:], "attention_mask": torch.as_tensor(mask[:, spare:])}

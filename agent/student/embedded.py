@@ -1,0 +1,173 @@
+"""The embedded engine: the student in this process, through transformers, answering in batches.
+
+All work on the model is done by one thread, so calls queue up and the event loop stays free. Batches are a fixed
+function of the list of requests; pictures are decoded for one batch at a time and replies leave when their batch is
+done, so memory does not grow with the list. Importing this module imports torch and transformers: import it where the
+engine is chosen.
+"""
+
+import asyncio
+import ctypes
+import gc
+import sys
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from agent.config import StudentConfig
+from agent.student.adapters import add_adapter, remove_adapter, using
+from agent.student.asking import Asker
+from agent.student.engine import Reply, Request
+from retrieval.errors import GaptutorError, StudentError
+from training.chat import tokenise
+from training.families import check_model, family_of, load_model, load_processor, resolve_dtype, stop_tokens
+
+T = TypeVar("T")
+
+
+class EmbeddedStudent:
+    """The `Student` that runs here. The model is loaded when it is first needed, and again after `release`."""
+
+    def __init__(self, config: StudentConfig) -> None:
+        """Raises ConfigError if `config.model` names no model folder."""
+        check_model(config.model)
+        self.config = config
+        self._engine: _Engine | None = None
+        self._adapters: dict[str, Path] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="student")
+
+    async def answer(
+        self, requests: Sequence[Request], adapter: str | None = None, done: Collection[str] = ()
+    ) -> AsyncIterator[Reply]:
+        """See `Student.answer`. An unreadable image, or a text with the model's image token in it, gives an `error`."""
+        finished = frozenset(done)
+        for batch in await self._run(self._batches, requests, self.config.batch_size):
+            if all(request.id in finished for request in batch):
+                continue
+            for reply in await self._run(self._answer, batch, adapter):
+                if reply.id not in finished:
+                    yield reply
+
+    async def score(
+        self, requests: Sequence[Request], continuations: Sequence[Sequence[str]], adapter: str | None = None
+    ) -> list[list[float]]:
+        """See `Student.score`. NaN where a request cannot be read; an empty continuation scores 0."""
+        most = max((len(some) for some in continuations), default=1)
+        numbered = [Request(str(n), r.prompt, r.images, r.prefix) for n, r in enumerate(requests)]
+        scores: dict[str, list[float]] = {}
+        for batch in await self._run(self._batches, numbered, max(1, self.config.batch_size // max(1, most))):
+            wanted = [list(continuations[int(request.id)]) for request in batch]
+            rows = await self._run(self._score, batch, wanted, adapter)
+            scores.update(zip((request.id for request in batch), rows, strict=True))
+        return [scores[request.id] for request in numbered]
+
+    async def load_adapter(self, name: str, path: Path) -> None:
+        """See `Student.load_adapter`. Raises StudentError if the folder is no adapter that fits this model."""
+        await self._run(self._load, name, path)
+
+    async def drop_adapter(self, name: str) -> None:
+        """See `Student.drop_adapter`."""
+        await self._run(self._drop, name)
+
+    async def release(self) -> None:
+        """See `Student.release`: the model leaves memory."""
+        await self._run(self._down)
+
+    async def close(self) -> None:
+        """See `Student.close`."""
+        await self.release()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do work in the engine's thread; what goes wrong there is a StudentError."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *arguments))
+        except GaptutorError:
+            raise
+        except (MemoryError, RuntimeError) as error:
+            first = str(error).split("\n")[0]
+            if isinstance(error, MemoryError) or "memory" in first:
+                raise StudentError(f"the student ran out of memory ({first}); lower student.batch_size") from error
+            raise StudentError(f"the student at {self.config.model} stopped working: {first}") from error
+
+    def _up(self) -> "_Engine":
+        """The engine, its model and adapters loaded if they are not in memory."""
+        if self._engine is None:
+            engine = _Engine(self.config)
+            for name, path in self._adapters.items():
+                engine.add(name, path)
+            self._engine = engine
+        return self._engine
+
+    def _down(self) -> None:
+        self._engine = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        elif sys.platform == "linux":
+            # glibc keeps freed memory for itself otherwise, and tuning needs it.
+            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+            if trim is not None:
+                trim(0)
+
+    def _load(self, name: str, path: Path) -> None:
+        self._drop(name)
+        self._up().add(name, path)
+        self._adapters[name] = path
+
+    def _drop(self, name: str) -> None:
+        if self._adapters.pop(name, None) is not None and self._engine is not None:
+            self._engine.remove(name)
+
+    def _batches(self, requests: Sequence[Request], size: int) -> list[list[Request]]:
+        """Requests of about one length together: by images, then by tokens, then by their place in the list."""
+        processor = self._up().asker.processor
+        lengths = [len(tokenise(processor, request.prompt + request.prefix)) for request in requests]
+        order = sorted(range(len(requests)), key=lambda place: (len(requests[place].images), lengths[place], place))
+        return [[requests[place] for place in order[i : i + size]] for i in range(0, len(order), size)]
+
+    def _answer(self, batch: list[Request], adapter: str | None) -> list[Reply]:
+        engine = self._up()
+        with using(engine.model, engine.known(adapter)) as model:
+            return engine.asker.answer(model, batch, self.config.max_new_tokens)
+
+    def _score(self, batch: list[Request], wanted: list[list[str]], adapter: str | None) -> list[list[float]]:
+        engine = self._up()
+        with using(engine.model, engine.known(adapter)) as model:
+            return engine.asker.score(model, batch, wanted)
+
+
+class _Engine:
+    """The model in memory, how to ask it, and its adapters by name."""
+
+    def __init__(self, config: StudentConfig) -> None:
+        processor = load_processor(config.model, config.trust_remote_code)
+        processor.tokenizer.padding_side = "left"
+        self.model = load_model(config.model, resolve_dtype(config.dtype), "sdpa", config.trust_remote_code)
+        self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        family = family_of(self.model.config.model_type)
+        self.asker = Asker(processor, family, stop_tokens(self.model, processor))
+        self._names: dict[str, str] = {}
+        self._added = 0
+
+    def add(self, name: str, path: Path) -> None:
+        """Load an adapter. peft makes a module's name of an adapter's, which may hold no dot, so it gets a plain
+        one."""
+        inner = f"adapter{self._added}"
+        self._added += 1
+        self.model = add_adapter(self.model, inner, path)
+        self._names[name] = inner
+
+    def remove(self, name: str) -> None:
+        """Unload an adapter."""
+        self.model = remove_adapter(self.model, self._names.pop(name))
+
+    def known(self, name: str | None) -> str | None:
+        """What peft calls the adapter. Raises StudentError if it was not loaded."""
+        if name is not None and name not in self._names:
+            raise StudentError(f"no adapter is loaded under the name {name}; load it first")
+        return None if name is None else self._names[name]
