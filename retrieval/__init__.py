@@ -1,0 +1,43 @@
+"""The pool, its skills, and what is chosen from it. The lowest floor: it knows nothing of students, teachers or tuning.
+
+What other floors may use is named here; heavy parts (sentence-transformers, Chroma) are only loaded when first used.
+"""
+
+from retrieval.embedding import Embedder, VectorCache
+from retrieval.formats import PoolRow, read_pool, write_trl
+from retrieval.images import read_image
+from retrieval.overlap import overlap
+from retrieval.pool import Pool
+from retrieval.ranking import Hit, Mode
+from retrieval.records import Record, SetAside, iter_records
+from retrieval.sample import Sample, Turn
+from retrieval.selection.needs import Gap, Selected, Shares, Sibling, gap_id
+from retrieval.selection.random import select_random
+from retrieval.selection.targeted import select_targeted
+from retrieval.skill_index import SkillIndex
+
+__all__ = [
+    "Embedder",
+    "Gap",
+    "Hit",
+    "Mode",
+    "Pool",
+    "PoolRow",
+    "Record",
+    "Sample",
+    "Selected",
+    "SetAside",
+    "Shares",
+    "Sibling",
+    "SkillIndex",
+    "Turn",
+    "VectorCache",
+    "gap_id",
+    "iter_records",
+    "overlap",
+    "read_image",
+    "read_pool",
+    "select_random",
+    "select_targeted",
+    "write_trl",
+]
