@@ -1,0 +1,134 @@
+"""The student answers items: each answer is scored and written when it arrives, and none is asked for twice."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from agent.config import RunConfig
+from agent.console import Advance, Reporter
+from agent.context import Context
+from agent.student import Request, Student, make_student
+from agent.teacher.client import Teacher
+from agent.teacher.prompts import Judged
+from eval.answers import Answer, Evaluation, Figures, evaluate_answers, read_answer
+from eval.scorers import Scorer, make_scorer
+from eval.task import Item, load_items
+from retrieval.errors import StudentError
+from retrieval.files import Log, read_jsonl, write_json
+
+
+async def answer_sets(context: Context, folder: Path, number: int, adapter: Path | None) -> Evaluation:
+    """Answer validation set and holdout into a round's (or control's) folder; writes evaluation.json last.
+
+    Raises StudentError if more answers are missing than the error budget allows.
+    """
+    data, start = await context.ready(), time.monotonic()
+    name = None if adapter is None else "-".join(folder.relative_to(context.folder.path).parts)
+    with context.waiting("student"):
+        if adapter is not None and name is not None:
+            await context.student.load_adapter(name, adapter)
+    sets = {"answers.jsonl": data.items, "holdout.jsonl": data.holdout}
+    figures: list[Figures] = []
+    try:
+        for file, items in sets.items():
+            if items:
+                figures.append(evaluate_answers(await _answer_set(context, items, folder / file, name)))
+    finally:
+        if name is not None:
+            await context.student.drop_adapter(name)
+    place = None if adapter is None else str(adapter.relative_to(context.folder.path))
+    holdout = figures[1] if len(figures) > 1 else None
+    evaluation = Evaluation(number, figures[0], holdout, place, time.monotonic() - start)
+    write_json(folder / "evaluation.json", evaluation.to_json())
+    return evaluation
+
+
+async def _answer_set(context: Context, items: Sequence[Item], path: Path, adapter: str | None) -> list[Answer]:
+    data = await context.ready()
+    with context.reporter.bar(f"{path.stem} of {len(items)} items") as advance, context.waiting("student"):
+        await answer_items(
+            context.student, items, path, adapter, context.config.student.rationale_prompt, data.scorer, context.teacher, advance
+        )
+    answers = read_answers(path)
+    _check_budget(answers, context.config.error_budget)
+    return answers
+
+
+async def answer_items(
+    student: Student,
+    items: Sequence[Item],
+    path: Path,
+    adapter: str | None,
+    prompt: str,
+    scorer: Scorer,
+    teacher: Teacher,
+    advance: Advance,
+) -> None:
+    """Append to `path` the answers that are not in it yet, each when it arrives."""
+    by_id = {item.id: item for item in items}
+    done = {row["item"] for row in read_jsonl(path)}
+    requests = [Request(item.id, prompt.replace("{question}", item.prompt_text), item.images) for item in items]
+    judging: set[asyncio.Task[None]] = set()
+    with Log(path) as log:
+        async for reply in student.answer(requests, adapter, done):
+            answer = read_answer(by_id[reply.id], reply.text, scorer, reply.cut, reply.error)
+            if answer.kind == "unjudged":
+                judging.add(asyncio.create_task(_judge(teacher, by_id[reply.id], answer, log)))
+            else:
+                log.append(answer.to_row())
+            done.add(reply.id)
+            advance(len(done), len(items))
+        await asyncio.gather(*judging)
+
+
+async def _judge(teacher: Teacher, item: Item, answer: Answer, log: Log) -> None:
+    asked = await teacher.ask(
+        "judge", {"question": item.prompt_text, "gold": list(item.answers), "answer": answer.final}, Judged
+    )
+    verdict = asked.value.correct if asked.value else None
+    log.append(answer.judged(verdict, f"the teacher gave no verdict ({asked.state}: {asked.reason})").to_row())
+
+
+def read_answers(path: Path) -> list[Answer]:
+    """The answers in a file, in the order of item ids."""
+    return sorted((Answer.from_row(row) for row in read_jsonl(path)), key=lambda answer: answer.item)
+
+
+def _check_budget(answers: Sequence[Answer], budget: float) -> None:
+    lost = [answer for answer in answers if answer.kind == "error"]
+    if len(lost) > budget * len(answers):
+        raise StudentError(
+            f"student_error_rate {len(lost) / len(answers):.0%} > {budget:.0%}: {len(lost)} of {len(answers)} items have no "
+            f"answer, the first ({lost[0].item}): {lost[0].error}; mend those items or raise error_budget"
+        )
+
+
+async def evaluate_file(
+    config: RunConfig, items: Path, adapter: Path | None, out: Path | None, reporter: Reporter
+) -> dict[str, Any]:
+    """`gaptutor evaluate`: answer a test set, outside any run; `out` keeps the answers and lets a stopped call go on.
+
+    Returns n, right, accuracy, interval (95% Wilson), format, errors, with_steps, and set_aside (items that could not be read).
+    """
+    read = load_items(items, config.data.images, config.data.limit)
+    scorer = make_scorer(config.data.scorer, read.items, config.data.tolerance)
+    with tempfile.TemporaryDirectory() as scratch:
+        student = make_student(config.student)
+        teacher = Teacher(config.teacher, Path(scratch) / "teacher.jsonl")
+        path = out or Path(scratch) / "answers.jsonl"
+        try:
+            if adapter is not None:
+                await student.load_adapter("evaluated", adapter)
+            with reporter.bar(f"{len(read.items)} items") as advance:
+                name = "evaluated" if adapter else None
+                prompt = config.student.rationale_prompt
+                await answer_items(student, read.items, path, name, prompt, scorer, teacher, advance)
+        finally:
+            await student.close()
+            await teacher.close()
+        figures = evaluate_answers(read_answers(path))
+    return {**asdict(figures), "scorer": scorer.name, "set_aside": [each._asdict() for each in read.set_aside]}

@@ -1,0 +1,182 @@
+"""The command `gaptutor`.
+
+Exit codes: 0 done · 1 failed (what was best is kept, and the run can go on) · 2 a mistake of the user's (one sentence says
+which) · 3 stopped by a signal (the run can go on) · 4 waiting for a person to review the gaps · 130 stopped at once.
+"""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from agent import cli_microworld
+from agent.config import RunConfig, load_config
+from agent.run_folder import IfExists
+from retrieval.errors import GaptutorError
+
+app = typer.Typer(
+    name="gaptutor",
+    help="Adapt a vision-language model to a task of which you have only a validation set.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.add_typer(cli_microworld.app, name="microworld")
+
+_EXIT = {"finished": 0, "failed": 1, "stopped": 3, "waiting": 4}
+
+ConfigFile = Annotated[Path, typer.Argument(help="Configuration of the run (YAML); `gaptutor init` writes one.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one value of the configuration.")
+]
+Existing = Annotated[
+    str, typer.Option("--if-exists", metavar="resume|raise|delete", help="What to do with a run folder that is there.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    set_: Overrides = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME if not given.")] = None,
+    if_exists: Existing = "resume",
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many items (for a trial).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Adapt a student: start a run, or go on with it where it was left."""
+    overrides = [*(set_ or []), *([f"data.limit={limit}"] if limit else [])]
+    loaded = load_config(config, overrides)
+    path = run_dir or Path("runs") / loaded.name
+    again = f"gaptutor run {config}" + (f" --run-dir {run_dir}" if run_dir else "")
+    raise typer.Exit(start(loaded, path, if_exists, as_json, again))
+
+
+def start(config: RunConfig, path: Path, if_exists: str, as_json: bool, again: str) -> int:
+    """Drive a run and print how it ended; `again` is the command that goes on with it. Returns the exit code."""
+    if if_exists not in ("resume", "raise", "delete"):
+        raise typer.BadParameter("choose resume, raise or delete", param_hint="--if-exists")
+    from agent.console import Reporter
+    from agent.drive import drive
+    from agent.show import summary, table
+
+    choice: IfExists = if_exists  # type: ignore[assignment]
+    reporter = Reporter()
+    ending = asyncio.run(drive(config, path, choice, reporter))
+    found = summary(path)
+    if as_json:
+        print(json.dumps(found))
+    reporter.table(table(found))
+    hints = {
+        "finished": f"read why: {path}/report.html" + (f" · use it: {path}/best" if found["best_round"] else ""),
+        "failed": f"{found['stop_reason']}; see {path}/events.jsonl",
+        "stopped": f"stopped; go on with: {again}",
+        "waiting": f"read the gaps in {path}/rounds (gaps.json of the last round), edit them, then: {again}",
+    }
+    reporter.say(hints[ending])
+    return _EXIT[ending]
+
+
+@app.command()
+def show(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its name in runs/.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show how a run stands: its rounds, its gaps, what it cost."""
+    from agent.show import summary, table
+
+    path = run_folder if run_folder.exists() else Path("runs") / run_folder
+    found = summary(path)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        Console().print(table(found))
+
+
+@app.command()
+def demo(
+    if_exists: Existing = "resume",
+    task: Annotated[str, typer.Option(help="Task of the micro-world.")] = "arithmetic",
+    run_dir: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
+) -> None:
+    """Run the whole loop on the micro-world: a small student with true gaps, on this machine, without network."""
+    config = cli_microworld.demo_config(task, run_dir)
+    again = "gaptutor demo" + (f" --run-dir {run_dir}" if run_dir != Path("runs/demo") else "")
+    raise typer.Exit(start(config, run_dir, if_exists, False, again))
+
+
+@app.command()
+def evaluate(
+    config: ConfigFile,
+    items: Annotated[Path, typer.Option(help="The test set: any format that validation sets may have.")],
+    adapter: Annotated[Path | None, typer.Option(help="Folder of the adapter, e.g. runs/NAME/best; none: the student as it is.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the answers here (JSONL).")] = None,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a test set with the student, with or without an adapter, and print its accuracy."""
+    from agent.answering import evaluate_file
+    from agent.console import Reporter
+
+    result = asyncio.run(evaluate_file(load_config(config, set_), items, adapter, out, Reporter(quiet=as_json)))
+    if as_json:
+        print(json.dumps(result))
+    else:
+        low, high = result["interval"]
+        Console().print(f"accuracy {result['accuracy']:.3f} (95% interval {low:.3f}–{high:.3f}, n = {result['n']})")
+
+
+@app.command()
+def init(
+    validation: Annotated[Path, typer.Argument(help="Validation set: JSONL, JSON, CSV or Parquet.")],
+    student: Annotated[str, typer.Option(help="Folder or hub name of the model to adapt.")],
+    teacher: Annotated[str, typer.Option(help="Name of the teacher model.")],
+    pool: Annotated[Path | None, typer.Option(help="Pool of training samples.")] = None,
+    out: Annotated[Path, typer.Option(help="Configuration to write.")] = Path("gaptutor.yaml"),
+    force: Annotated[bool, typer.Option(help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a configuration that explains itself, after looking at the validation set."""
+    from agent.init import write_config
+
+    for line in write_config(validation, student, teacher, pool, out, force):
+        print(line)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine has, what is missing, and the command that cures it."""
+    from agent.doctor import examine
+
+    found = examine()
+    if as_json:
+        print(json.dumps([check._asdict() for check in found]))
+    else:
+        console = Console()
+        for check in found:
+            mark = "[green]ok[/green]     " if check.ok else "[yellow]missing[/yellow]" if check.optional else "[red]wrong[/red]  "
+            console.print(f"{mark} {check.what}: {check.found}" + (f"\n        → {check.cure}" if check.cure else ""), highlight=False)
+    raise typer.Exit(0 if all(check.ok or check.optional for check in found) else 1)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point: turns our own errors into one sentence and an exit code."""
+    try:
+        app(argv, standalone_mode=True)
+    except GaptutorError as error:
+        print(f"gaptutor: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except asyncio.CancelledError:
+        sys.exit(130)
+
+
+
+
+if __name__ == "__main__":
+    main()

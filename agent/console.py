@@ -1,0 +1,65 @@
+"""What a run says in the terminal: a line for each step, a bar for what takes more than a second, figures as they come."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Advance = Callable[[int, int], None]
+
+_WORDS = {
+    "prepare": "reading the items and the pool",
+    "evaluate": "the student answers",
+    "decide": "is it better?",
+    "diagnose": "the teacher looks for the wrong steps",
+    "review": "gaps to be read by a person",
+    "retrieve": "fetching samples from the pool",
+    "tune": "tuning an adapter",
+    "control": "the random control",
+    "finish": "writing the report",
+}
+
+
+class Reporter:
+    """Writes to the terminal; with `quiet`, nothing at all."""
+
+    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+        self.console = console or Console(stderr=True)
+        self.quiet = quiet
+        self._progress: Progress | None = None
+
+    def node(self, name: str, number: int) -> None:
+        """A node begins."""
+        if name not in ("decide", "review"):
+            self.say(f"[bold]round {number}[/bold] · {_WORDS[name]}")
+
+    def say(self, text: str) -> None:
+        """One line, with rich's markup."""
+        if not self.quiet:
+            self.console.print(text, highlight=False)
+
+    @contextmanager
+    def bar(self, what: str) -> Iterator[Advance]:
+        """A progress bar; call what it gives with (done, total). Without a terminal, a line at the end says how long it took."""
+        if self.quiet:
+            yield lambda done, total: None
+            return
+        start, count = time.monotonic(), [0]
+        columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            task = progress.add_task(what, total=None)
+
+            def advance(done: int, total: int) -> None:
+                count[0] = done
+                progress.update(task, completed=done, total=total)
+
+            yield advance
+        self.say(f"  {what}: {count[0]} in {time.monotonic() - start:.1f} s")
+
+    def table(self, table: Any) -> None:
+        """Print something that rich can draw."""
+        if not self.quiet:
+            self.console.print(table)

@@ -1,0 +1,108 @@
+"""What the nodes of one run share: the configuration, the folder, the student, the teacher, the items, the pool."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self
+
+from agent.config import RunConfig
+from agent.console import Reporter
+from agent.run_folder import RunFolder, read_config
+from agent.student import make_student
+from agent.student.engine import Student
+from agent.teacher.client import Teacher
+from eval.scorers import Scorer
+from eval.task import Item
+from retrieval.embedding import Embedder
+from retrieval.files import read_jsonl
+from retrieval.pool import Pool
+from retrieval.skill_index import SkillIndex
+
+Waiting = Literal["student", "teacher", "tuning", "pool"]
+
+
+@dataclass
+class Context:
+    """Built once per process. What `prepare` makes is reached through `ready`."""
+
+    config: RunConfig
+    folder: RunFolder
+    reporter: Reporter
+    student: Student
+    teacher: Teacher
+    embedder: Embedder
+    waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    data: "Data | None" = None
+
+    @classmethod
+    def build(cls, config: RunConfig, folder: RunFolder, reporter: Reporter) -> Self:
+        """Everything that a run needs; nothing is loaded or asked before it is used."""
+        return cls(
+            config=config,
+            folder=folder,
+            reporter=reporter,
+            student=make_student(config.student),
+            teacher=Teacher(config.teacher, folder.path / "teacher.jsonl"),
+            embedder=Embedder(config.pool.embedder),
+        )
+
+    @classmethod
+    async def shared(cls, run: Path) -> "Context":
+        """The context of a run that a tool such as LangGraph Studio drives by its folder; one per process and folder."""
+        if run not in _SHARED:
+            config = read_config(run)
+            _SHARED[run] = cls.build(config, RunFolder.open(run, config), Reporter(quiet=True))
+        return _SHARED[run]
+
+    async def ready(self) -> "Data":
+        """Items, pool and index, made at the first call. Raises what `agent.prepare.make_data` does."""
+        if self.data is None:
+            # Imported here because it works on a Context.
+            from agent.prepare import make_data
+
+            self.data = await make_data(self)
+        return self.data
+
+    @contextmanager
+    def waiting(self, kind: Waiting) -> Iterator[None]:
+        """Count the time in here as spent waiting for the student, the teacher, the tuning process or the pool's making."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.waited[kind] += time.monotonic() - start
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds of this run, over all its processes, by what they were spent on; `own` is what is none of the others."""
+        spent: dict[str, float] = defaultdict(float)
+        for row in read_jsonl(self.folder.path / "events.jsonl"):
+            if row["event"] == "node_ended":
+                spent["total"] += row["seconds"]
+                for kind, seconds in row["waited"].items():
+                    spent[kind] += seconds
+        waited = sum(seconds for kind, seconds in spent.items() if kind != "total")
+        return {kind: round(seconds, 3) for kind, seconds in {**spent, "own": spent["total"] - waited}.items()}
+
+    async def close(self) -> None:
+        """Let go of the student, the teacher and the folder."""
+        await self.student.close()
+        await self.teacher.close()
+        self.folder.close()
+
+
+@dataclass(frozen=True)
+class Data:
+    """What `prepare` leaves for the other nodes."""
+
+    items: tuple[Item, ...]
+    holdout: tuple[Item, ...]
+    scorer: Scorer
+    pool: Pool
+    index: SkillIndex
+    excluded: frozenset[str]
+
+
+_SHARED: dict[Path, Context] = {}

@@ -1,0 +1,146 @@
+"""Drive a run from its first step, or from where it was left, to its end."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+# Only plain data is ever restored from a checkpoint; LangGraph reads this when it is imported.
+os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.errors import GraphDrained
+from langgraph.runtime import RunControl
+from langgraph.types import Command
+
+from agent.config import RunConfig
+from agent.console import Reporter
+from agent.context import Context
+from agent.graph import build_graph
+from agent.run_folder import IfExists, RunFolder
+from retrieval.errors import ConfigError, GaptutorError, StorageError
+from retrieval.files import read_json
+
+Ending = Literal["finished", "failed", "stopped", "waiting"]
+
+#: LangGraph counts steps; a round takes eight, and `max_rounds` is what bounds a run.
+_STEPS_PER_ROUND = 12
+
+
+async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Reporter) -> Ending:
+    """Run, or go on with, the run in folder `path`.
+
+    Returns how it ended: "finished"; "failed" (a round failed, what was best is kept); "stopped" (asked to by a signal;
+    call again to go on); "waiting" (for a person to review the gaps). Raises GaptutorError for what stops a run; the folder is
+    then left so that the next call goes on.
+    """
+    folder = RunFolder.open(path, config, if_exists)
+    if read_json(folder.path / "run.json")["state"] == "finished":
+        folder.close()
+        return "finished"
+    context = Context.build(config, folder, reporter)
+    try:
+        folder.status(state="running", error=None)
+        ending = await _invoke(context)
+        if ending in ("stopped", "waiting"):
+            folder.status(state=ending)
+        return ending
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        folder.status(state="stopped")
+        raise
+    except Exception as error:
+        _note_failure(folder, error)
+        raise
+    finally:
+        await context.close()
+
+
+def _note_failure(folder: RunFolder, error: Exception) -> None:
+    """Leave the reason in the folder; a disk without room must not hide it."""
+    reason = str(error) if isinstance(error, GaptutorError) else f"{type(error).__name__}: {error}"
+    try:
+        folder.event("run_failed", error=reason)
+        folder.status(state="failed", error=reason)
+    except StorageError:
+        pass
+
+
+async def _invoke(context: Context) -> Ending:
+    config, folder = context.config, context.folder
+    async with _checkpointer(config, folder.path) as saver:
+        graph = build_graph(saver)
+        control = RunControl()
+        thread: Any = {
+            "configurable": {"thread_id": folder.id},
+            "recursion_limit": _STEPS_PER_ROUND * (config.max_rounds + 2),
+        }
+        snapshot = await graph.aget_state(thread)
+        if snapshot.values and not snapshot.next:
+            return _ending(snapshot.values)
+        given = _where_to_start(snapshot, folder)
+        with _drain_on_signals(control, context.reporter):
+            try:
+                result = await graph.ainvoke(given, thread, context=context, durability="sync", control=control)
+            except GraphDrained:
+                return "stopped"
+    if "__interrupt__" in result:
+        return "waiting"
+    return _ending(result)
+
+
+def _ending(state: Any) -> Ending:
+    return "failed" if str(state["stop_reason"]).startswith("tuning_failed") else "finished"
+
+
+def _where_to_start(snapshot: Any, folder: RunFolder) -> Any:
+    """The input of a new run, None to go on with one, or the answer that a waiting one waits for."""
+    if not snapshot.values:
+        return {"run": str(folder.path), "round": 0, "best_round": 0, "since_best": 0, "accuracies": [], "stop_reason": None}
+    if any(task.interrupts for task in snapshot.tasks):
+        return Command(resume=True)
+    return None
+
+
+@asynccontextmanager
+async def _checkpointer(config: RunConfig, path: Path) -> "AsyncIterator[BaseCheckpointSaver[Any]]":
+    """SQLite in the run folder, or the Postgres database that the environment names."""
+    if config.checkpoint_url is None:
+        async with AsyncSqliteSaver.from_conn_string(str(path / "checkpoints.sqlite")) as saver:
+            yield saver
+        return
+    url = os.environ.get(config.checkpoint_url)
+    if not url:
+        raise ConfigError(f"checkpoint_url: the environment variable {config.checkpoint_url} is not set")
+    try:
+        from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+    except ImportError:
+        raise ConfigError("checkpoint_url needs the Postgres saver: pip install 'gaptutor[postgres]'") from None
+    async with AsyncPostgresSaver.from_conn_string(url) as postgres:
+        await postgres.setup()
+        yield postgres
+
+
+@contextmanager
+def _drain_on_signals(control: RunControl, reporter: Reporter) -> Iterator[None]:
+    """First SIGINT or SIGTERM: end after the current step. Second: end now; what is in flight is done again on resume."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def asked() -> None:
+        if control.drain_requested and task is not None:
+            task.cancel()
+            return
+        control.request_drain("signal")
+        reporter.say("[yellow]stopping after this step; once more to stop at once (either way the run can go on)[/yellow]")
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, asked)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

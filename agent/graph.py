@@ -1,0 +1,57 @@
+"""The state machine: prepare → evaluate → decide → control → (finish | diagnose → review → retrieve → tune → evaluate)."""
+
+from typing import Any, Literal
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from agent.context import Context
+from agent.nodes.control import control
+from agent.nodes.decide import decide
+from agent.nodes.diagnose import diagnose
+from agent.nodes.evaluate import evaluate
+from agent.nodes.finish import finish
+from agent.nodes.prepare import prepare
+from agent.nodes.retrieve import retrieve
+from agent.nodes.review import review
+from agent.nodes.tune import tune
+from agent.state import State
+
+
+def go_on(state: State) -> Literal["finish", "diagnose"]:
+    """After a decision and its control: another round, or the end."""
+    return "finish" if state["stop_reason"] else "diagnose"
+
+
+def if_any(state: State) -> Literal["finish", "review"]:
+    """After a diagnosis: there may be nothing to teach."""
+    return "finish" if state["stop_reason"] else "review"
+
+
+def if_found(state: State) -> Literal["finish", "tune"]:
+    """After the selection: the pool may have nothing new."""
+    return "finish" if state["stop_reason"] else "tune"
+
+
+def if_tuned(state: State) -> Literal["finish", "evaluate"]:
+    """After tuning: a failed one ends the loop, and the best adapter so far stays."""
+    return "finish" if state["stop_reason"] else "evaluate"
+
+
+def build_graph(checkpointer: "BaseCheckpointSaver[Any] | None" = None) -> "CompiledStateGraph[Any, Context, Any, Any]":
+    """The compiled state machine; without a checkpointer, for LangGraph Studio, which brings its own."""
+    graph: StateGraph[Any, Context, Any, Any] = StateGraph(State, context_schema=Context)
+    for step in (prepare, evaluate, decide, control, diagnose, review, retrieve, tune, finish):
+        graph.add_node(step.__name__, step)
+    graph.add_edge(START, "prepare")
+    graph.add_edge("prepare", "evaluate")
+    graph.add_edge("evaluate", "decide")
+    graph.add_edge("decide", "control")
+    graph.add_conditional_edges("control", go_on)
+    graph.add_conditional_edges("diagnose", if_any)
+    graph.add_edge("review", "retrieve")
+    graph.add_conditional_edges("retrieve", if_found)
+    graph.add_conditional_edges("tune", if_tuned)
+    graph.add_edge("finish", END)
+    return graph.compile(checkpointer=checkpointer, name="gaptutor")

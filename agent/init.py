@@ -1,0 +1,68 @@
+"""`gaptutor init`: a configuration that explains itself."""
+
+import io
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from agent.config import RunConfig, parse_config
+from eval.scorers import make_scorer
+from eval.task import load_items
+from retrieval.errors import ConfigError
+from retrieval.files import write_text
+
+_WIDTH = 110
+
+
+def write_config(validation: Path, student: str, teacher: str, pool: Path | None, out: Path, force: bool) -> list[str]:
+    """Write `out` and return what there is to say about it, a line each.
+
+    Raises ConfigError if `out` is there and `force` is not given, DataError if the validation set cannot be read.
+    """
+    if out.exists() and not force:
+        raise ConfigError(f"{out} is there already; name another with --out, or replace it with --force")
+    items = load_items(validation, None, None)
+    scorer = make_scorer("auto", items.items, 1e-3)
+    raw: dict[str, Any] = {
+        "name": validation.stem.replace(" ", "-")[:64],
+        "data": {"validation": str(validation.resolve())},
+        "pool": {"path": str(pool.resolve()) if pool else "POOL.json"},
+        "student": {"model": student},
+        "teacher": {"model": teacher},
+    }
+    config = parse_config(raw, str(out))
+    write_text(out, render(config))
+    lines = [f"{len(items.items)} items read, answers scored by `{scorer.name}` ({scorer.why})"]
+    lines += [f"set aside: {item.where}: {item.reason}" for item in items.set_aside[:5]]
+    if len(items.set_aside) > 5:
+        lines.append(f"… and {len(items.set_aside) - 5} more")
+    if pool is None:
+        lines.append(f"{out}: put the path of your pool of training samples at pool.path")
+    return [*lines, f"wrote {out}; next: gaptutor run {out}"]
+
+
+def render(config: RunConfig) -> str:
+    """The YAML text of a configuration, each key under the text that documents it."""
+    text = io.StringIO()
+    yaml = YAML()
+    yaml.width = _WIDTH
+    yaml.dump(_commented(config, 0), text)
+    return text.getvalue()
+
+
+def _commented(section: BaseModel, indent: int) -> CommentedMap:
+    made = CommentedMap()
+    values = section.model_dump(mode="json")
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        nested = isinstance(value, BaseModel)
+        made[name] = _commented(value, indent + 2) if nested else values[name]
+        about = (value.__doc__ if nested else field.description) or ""
+        made.yaml_set_comment_before_after_key(
+            name, before="\n".join(textwrap.wrap(" ".join(about.split()), _WIDTH - indent)), indent=indent
+        )
+    return made

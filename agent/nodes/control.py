@@ -1,0 +1,44 @@
+"""The random control: as many samples as the round had, drawn at random, tuned and evaluated the same way."""
+
+from agent.answering import answer_sets
+from agent.context import Context
+from agent.node import Update, node
+from agent.nodes.tune import tune_on, union
+from agent.state import State
+from retrieval.errors import TuningError
+from retrieval.files import write_jsonl
+from retrieval.selection.random import select_random
+
+
+@node()
+async def control(context: Context, state: State) -> Update:
+    """Make the control of the rounds that want one: the kept round after the last one, or every round as it is decided."""
+    for number in _rounds(context, state):
+        if not (context.folder.control(number) / "evaluation.json").exists():
+            context.reporter.say(f"  control for round {number}: random samples, same number, same tuning")
+            await _make(context, number)
+    return {}
+
+
+def _rounds(context: Context, state: State) -> list[int]:
+    match context.config.control:
+        case "every":
+            return list(range(1, len(state["accuracies"])))
+        case "kept" if state["stop_reason"] and state["best_round"]:
+            return [state["best_round"]]
+        case _:
+            return []
+
+
+async def _make(context: Context, number: int) -> None:
+    data, folder = await context.ready(), context.folder.control(number)
+    chosen = select_random(data.pool.ids, len(union(context, number)), data.excluded, context.config.seed)
+    if not (folder / "selection.jsonl").exists():
+        write_jsonl(folder / "selection.jsonl", (each.as_row(number) for each in chosen))
+    try:
+        await tune_on(context, [each.sample for each in chosen], folder, {})
+    except TuningError as error:
+        context.folder.event("control_failed", round=number, error=str(error))
+        context.reporter.say(f"[red]the control could not be tuned:[/red] {error}")
+        return
+    await answer_sets(context, folder, number, folder / "adapter")

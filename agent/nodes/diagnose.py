@@ -1,0 +1,70 @@
+"""The teacher finds the wrong step in each wrong rationale and names the skill that is missing."""
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from agent.answering import read_answers
+from agent.context import Context
+from agent.gaps import find_gaps, write_form
+from agent.node import Update, node
+from agent.prepare import check_teacher
+from agent.state import State
+from agent.teacher.diagnosis import Diagnosis
+from agent.teacher.locate import make_locator
+from agent.teacher.skills import name_right_skills
+from agent.teacher.stream import as_done
+from eval.answers import Answer
+from eval.task import Item
+from retrieval.files import Log, read_jsonl, write_json
+
+
+@node(inputs=("../../items.jsonl",), outputs=("diagnoses.jsonl", "right.jsonl", "gaps.json"))
+async def diagnose(context: Context, state: State) -> Update:
+    """Diagnose the errors of the latest adapter, name the skills of right answers, and merge the names into gaps."""
+    data, number = await context.ready(), state["round"]
+    items = {item.id: item for item in data.items}
+    answers = read_answers(context.folder.round(number - 1) / "answers.jsonl")
+    context.teacher.scope = f"round-{number:02d}"
+    errors = _draw(context, [a for a in answers if a.kind in ("wrong", "format")], number, "errors")
+    right = _draw(context, [a for a in answers if a.kind == "right"], number, "right")
+    diagnoses = await _diagnose_all(context, number, errors, items)
+    named = await _name_right(context, number, right, items)
+    gaps = await find_gaps(context, number, diagnoses, named)
+    counts = Counter(diagnosis.state for diagnosis in diagnoses)
+    counts.update({"errors": len(errors), "format": sum(a.kind == "format" for a in errors)})
+    write_json(context.folder.round(number) / "gaps.json", write_form(gaps, counts))
+    return {"stop_reason": None if gaps.gaps else "no_gaps"}
+
+
+def _draw(context: Context, answers: Sequence[Answer], number: int, what: str) -> list[Answer]:
+    """At most as many as the configuration says, drawn by the run's seed, in the order of item ids."""
+    limits = {"errors": context.config.diagnosis.max_errors, "right": context.config.diagnosis.right_answers}
+    limit = limits[what]
+    if limit is None or len(answers) <= limit:
+        return list(answers)
+    chosen = random.Random(f"{context.config.seed}/{number}/{what}").sample(list(answers), limit)
+    return sorted(chosen, key=lambda answer: answer.item)
+
+
+async def _diagnose_all(
+    context: Context, number: int, errors: Sequence[Answer], items: Mapping[str, Item]
+) -> list[Diagnosis]:
+    """One request an error, several at a time; those of a killed attempt are not asked for again."""
+    path = context.folder.round(number) / "diagnoses.jsonl"
+    done = {row["item"] for row in read_jsonl(path)}
+    waiting = [answer for answer in errors if answer.item not in done]
+    locate = await make_locator(context, number)
+
+    async def one(answer: Answer) -> Diagnosis:
+        return await locate(number, items[answer.item], answer)
+
+    with Log(path) as log, context.reporter.bar("diagnoses") as advance, context.waiting("teacher"):
+        async for diagnosis in as_done(waiting, one, context.config.teacher.concurrency):
+            log.append(diagnosis.to_row())
+            done.add(diagnosis.item)
+            advance(len(done), len(errors))
+    diagnoses = sorted((Diagnosis.from_row(row) for row in read_jsonl(path)), key=lambda diagnosis: diagnosis.id)
+    lost = sum(diagnosis.state == "set_aside" for diagnosis in diagnoses)
+    check_teacher(lost, len(diagnoses), context.config.error_budget)
+    return diagnoses

@@ -1,0 +1,24 @@
+"""The end: the best adapter in its place, the report written, the run marked finished."""
+
+import shutil
+
+from agent.context import Context
+from agent.node import Update, node
+from agent.report import write_report
+from agent.state import State
+from retrieval.files import publish_folder
+
+
+@node(outputs=())
+async def finish(context: Context, state: State) -> Update:
+    """Publish `best/` (only if a round was shown to be better than the student as it came) and write report.html."""
+    best = state["best_round"]
+    if best:
+        with publish_folder(context.folder.path / "best") as scratch:
+            shutil.copytree(context.folder.round(best) / "adapter", scratch, dirs_exist_ok=True)
+    reason = str(state["stop_reason"])
+    ending = "failed" if reason.startswith("tuning_failed") else "finished"
+    seconds = context.seconds()
+    context.folder.status(state=ending, stop_reason=reason, best_round=best, seconds=seconds)
+    write_report(context.folder.path)
+    return {}

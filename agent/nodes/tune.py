@@ -1,0 +1,80 @@
+"""A fresh adapter is tuned from the base on all that the run has selected so far."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from agent.context import Context
+from agent.node import Update, node
+from agent.rehearsal import own_rationales
+from agent.state import State
+from retrieval.errors import TuningError
+from retrieval.files import read_jsonl, write_jsonl
+from retrieval.pool import Pool
+from retrieval.sample import Sample
+from training.job import TuningJob
+from training.job import tune as run_tuning
+
+
+@node(inputs=("selection.jsonl",), outputs=("samples.jsonl", "adapter", "tuning.jsonl"))
+async def tune(context: Context, state: State) -> Update:
+    """Tune on the union of the selections of rounds 1 to now. A failed tuning ends the loop; the best adapter stays."""
+    number = state["round"]
+    folder = context.folder.round(number)
+    try:
+        await tune_on(context, union(context, number), folder, _rationales(context, number))
+    except TuningError as error:
+        context.folder.event("tuning_failed", round=number, error=str(error))
+        context.reporter.say(f"[red]tuning failed:[/red] {error}")
+        return {"stop_reason": f"tuning_failed: {error}"}
+    return {}
+
+
+def union(context: Context, number: int) -> list[str]:
+    """Ids of all samples selected in rounds 1 to `number`, in the order of their selection."""
+    return [
+        row["sample"]
+        for earlier in range(1, number + 1)
+        for row in read_jsonl(context.folder.round(earlier) / "selection.jsonl")
+    ]
+
+
+def _rationales(context: Context, number: int) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for earlier in range(1, number + 1):
+        found |= own_rationales(context.folder.round(earlier) / "rationales.jsonl")
+    return found
+
+
+async def tune_on(context: Context, ids: Sequence[str], folder: Path, rationales: dict[str, str]) -> None:
+    """Tune an adapter on samples of the pool into `folder`/adapter; `rationales` are the student's own, by sample.
+
+    Raises TuningError; there is then no adapter.
+    """
+    data, config = await context.ready(), context.config
+    rows = [training_row(context, data.pool, data.pool.get(each), rationales.get(each)) for each in ids]
+    write_jsonl(folder / "samples.jsonl", rows)
+    await context.student.release()
+    job = TuningJob(
+        model=config.student.model,
+        samples=folder / "samples.jsonl",
+        out=folder / "adapter",
+        seed=config.seed,
+        trust_remote_code=config.student.trust_remote_code,
+        **config.tuning.model_dump(),
+    )
+    with context.reporter.bar(f"tuning on {len(rows)} samples") as advance, context.waiting("tuning"):
+        result = await run_tuning(job, lambda progress: advance(progress.step, progress.steps))
+    context.folder.metric(round=int(folder.name) if folder.name.isdigit() else folder.parent.name, **asdict(result))
+
+
+def training_row(context: Context, pool: Pool, sample: Sample, rationale: str | None) -> dict[str, Any]:
+    """A sample as it is trained: one with steps under the rationale prompt, one without under the direct prompt."""
+    student = context.config.student
+    steps = sample.has_steps or rationale is not None
+    prompt = student.rationale_prompt if steps else student.direct_prompt
+    turns = [[prompt.replace("{question}", turn.question), turn.answer] for turn in sample.turns]
+    if rationale is not None:
+        turns[-1][1] = rationale
+    return {"id": sample.id, "turns": turns, "images": [str(pool.image_path(image)) for image in sample.images]}

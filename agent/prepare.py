@@ -1,0 +1,133 @@
+"""What every round needs: items, pool, skills of its samples, index, and the samples that show a validation item.
+
+All of it is made once and found again; the pool's part lies in a store that runs share, under a lock while it is made.
+"""
+
+from pathlib import Path
+
+from filelock import AsyncFileLock
+
+from agent.config import RunConfig
+from agent.context import Context, Data
+from agent.teacher.client import Teacher
+from agent.teacher.prompts import prompt
+from agent.teacher.skills import annotate
+from eval.scorers import make_scorer
+from eval.task import Item, Items, load_items, split_holdout
+from retrieval.errors import DataError, TeacherError
+from retrieval.files import digest, read_json, read_jsonl, storage_errors, write_json, write_jsonl
+from retrieval.overlap import overlap
+from retrieval.pool import Pool
+from retrieval.skill_index import SkillIndex
+
+
+async def make_data(context: Context) -> Data:
+    """Read the items and make, or open, the pool's part. Raises DataError, PoolError, TeacherError, ConfigError."""
+    config = context.config
+    items, holdout = _items(context)
+    scorer = make_scorer(config.data.scorer, [*items, *holdout], config.data.tolerance)
+    context.reporter.say(f"  {len(items)} items, {len(holdout)} held out; scored by `{scorer.name}` ({scorer.why})")
+    with context.waiting("pool"):
+        pool, index = await _pool_and_index(context)
+        excluded = _excluded(context, pool, [*items, *holdout])
+    context.folder.status(pool=str(pool.folder), scorer={"name": scorer.name, "why": scorer.why}, excluded=len(excluded))
+    return Data(items, holdout, scorer, pool, index, frozenset(excluded))
+
+
+def _items(context: Context) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Validation and holdout, also written to items.jsonl; what cannot be read is set aside under the error budget."""
+    data, seed = context.config.data, context.config.seed
+    read = load_items(data.validation, data.images, data.limit)
+    if data.holdout is not None:
+        extra = load_items(data.holdout, data.images, data.limit)
+        items, holdout = read.items, extra.items
+        shared = {item.id for item in items} & {item.id for item in holdout}
+        if shared:
+            raise DataError(f"{data.holdout}: the id {min(shared)!r} is in {data.validation} too; ids must differ between the two")
+    else:
+        extra = Items((), ())
+        items, holdout = split_holdout(read.items, data.holdout_share, seed)
+    _check_read(context, data.validation, read)
+    _check_read(context, data.holdout or data.validation, extra)
+    rows = [{**item.to_row(), "holdout": False} for item in items] + [{**item.to_row(), "holdout": True} for item in holdout]
+    write_jsonl(context.folder.path / "items.jsonl", rows)
+    aside = [*read.set_aside, *extra.set_aside]
+    context.folder.status(set_aside=[each._asdict() for each in aside])
+    return items, holdout
+
+
+def _check_read(context: Context, path: Path, read: Items) -> None:
+    lost, total = len(read.set_aside), len(read.items) + len(read.set_aside)
+    for each in read.set_aside[:3]:
+        context.reporter.say(f"  [yellow]set aside[/yellow] {each.where}: {each.reason}")
+    if total and lost > context.config.error_budget * total:
+        first = read.set_aside[0]
+        raise DataError(
+            f"{path}: {lost} of {total} items cannot be read, more than error_budget {context.config.error_budget:.0%}; "
+            f"the first, {first.where}: {first.reason}"
+        )
+
+
+async def _pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
+    config, store = context.config, pool_store(context.config, context.folder.path)
+    with storage_errors(store):
+        store.mkdir(parents=True, exist_ok=True)
+    # One process at a time makes pools in a store; others wait here.
+    async with AsyncFileLock(store / ".lock"):
+        with context.reporter.bar("reading the pool") as advance:
+            pool = Pool.build(
+                config.pool.path, config.pool.images, store, config.pool.limit, config.seed, lambda n: advance(n, n)
+            )
+        folder = pool.folder / f"skills-{_annotator(config)[:12]}"
+        skills = await _annotate(context, pool, folder)
+        index = SkillIndex.build(folder / "index", pool, skills, context.embedder, config.pool.chroma_url)
+    return pool, index
+
+
+def pool_store(config: RunConfig, run: Path) -> Path:
+    """Where imported pools are kept: as configured, or `pools/` beside the run folder."""
+    return config.pool.store or run.parent / "pools"
+
+
+def _annotator(config: RunConfig) -> str:
+    """Hash of who names the skills, and how: another teacher or prompt names them anew."""
+    return digest([config.teacher.model, prompt("skills")])
+
+
+async def _annotate(context: Context, pool: Pool, folder: Path) -> dict[str, list[str]]:
+    """Skills of every sample that the teacher could name them for, from skills.jsonl; those missing are asked for.
+
+    Raises TeacherError if more samples are set aside than the error budget allows.
+    """
+    path = folder / "skills.jsonl"
+    teacher = Teacher(context.config.teacher, folder / "teacher.jsonl", scope="pool")
+    try:
+        with context.reporter.bar("naming the pool's skills") as advance:
+            await annotate(teacher, pool, path, context.config.diagnosis.per_request, advance)
+    finally:
+        await teacher.close()
+    rows = read_jsonl(path)
+    lost = sum(row["state"] == "set_aside" for row in rows)
+    check_teacher(lost, len(rows), context.config.error_budget)
+    return {row["sample"]: row["skills"] for row in rows if row["state"] == "named"}
+
+
+def check_teacher(lost: int, total: int, budget: float) -> None:
+    """Raise TeacherError if more was set aside than the error budget allows."""
+    if lost > budget * total:
+        raise TeacherError(
+            f"teacher_error_rate {lost / total:.0%} > {budget:.0%}: {lost} of {total} requests came to nothing; "
+            "the rows say why (state `set_aside`); mend the cause or raise error_budget, then run again"
+        )
+
+
+def _excluded(context: Context, pool: Pool, items: list[Item]) -> set[str]:
+    """Samples that show a validation or holdout item, with the reasons in excluded.jsonl."""
+    path, done = context.folder.path / "excluded.jsonl", context.folder.path / "excluded.json"
+    if not done.exists() or read_json(done).get("pool") != pool.key:
+        images = [image for item in items for image in item.images]
+        found = overlap(pool, images, [item.question for item in items if not item.images])
+        write_jsonl(path, ({"schema": 1, "sample": sample, "reason": reason} for sample, reason in sorted(found.items())))
+        write_json(done, {"schema": 1, "pool": pool.key, "excluded": len(found)})
+        context.reporter.say(f"  {len(found)} samples of the pool show a validation item and are left out")
+    return {row["sample"] for row in read_jsonl(path)}

@@ -1,0 +1,58 @@
+"""Keep the student writing steps: where tuning has made it stop, its own right rationales join the rehearsal.
+
+Most pools answer in a word. A student tuned on such samples may answer in a word too, and the next round has no steps to
+diagnose. The rationales come from the student as it was before any tuning, on samples of the pool whose answer it gets right.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent.context import Context
+from agent.student import Request
+from eval.answers import Evaluation
+from eval.scorers import make_scorer
+from eval.task import Item
+from retrieval.files import Log, read_json, read_jsonl
+from retrieval.rationale import parse_rationale
+from retrieval.selection.needs import Selected
+
+#: Below this share of answers with two steps or more, the student is helped to keep writing them.
+LEAST_WITH_STEPS = 0.9
+
+
+async def write_own_rationales(context: Context, number: int, selected: Sequence[Selected], path: Path) -> None:
+    """Write to `path` a rationale of the untuned student for each rehearsal sample of one turn without steps that it gets right.
+
+    Does nothing where enough of the last round's answers have steps. A kill costs one batch.
+    """
+    last = Evaluation.from_json(read_json(context.folder.round(number - 1) / "evaluation.json"))
+    if last.validation.with_steps >= LEAST_WITH_STEPS:
+        return
+    pool = (await context.ready()).pool
+    samples = [pool.get(each.sample) for each in selected if each.part == "rehearsal"]
+    gold = {s.id: s.turns[0].answer for s in samples if len(s.turns) == 1 and not s.has_steps}
+    prompt = context.config.student.rationale_prompt
+    requests = [
+        Request(s.id, prompt.replace("{question}", s.question), tuple(pool.image_path(image) for image in s.images))
+        for s in samples
+        if s.id in gold
+    ]
+    done = {row["sample"] for row in read_jsonl(path)}
+    with Log(path) as log, context.reporter.bar("the student's own rationales") as advance, context.waiting("student"):
+        async for reply in context.student.answer(requests, None, done):
+            log.append({"schema": 1, "sample": reply.id, "text": reply.text, "right": _right(reply.text, gold[reply.id])})
+            done.add(reply.id)
+            advance(len(done), len(requests))
+
+
+def own_rationales(path: Path) -> dict[str, str]:
+    """Right rationales by sample; {} where none were needed."""
+    return {row["sample"]: row["text"] for row in read_jsonl(path) if row["right"]}
+
+
+def _right(text: str, gold: str) -> bool:
+    rationale = parse_rationale(text)
+    if rationale.final is None or len(rationale.steps) < 2:
+        return False
+    item = Item("", "", (gold,))
+    return bool(make_scorer("exact", [item], 0.0).score(item, rationale.final))

@@ -1,0 +1,193 @@
+"""The folder of a run: one process at a time, readable without our code.
+
+    config.yaml  run.json  lock  items.jsonl  checkpoints.sqlite  events.jsonl  metrics.jsonl  teacher.jsonl  report.html
+    rounds/00/   answers.jsonl  holdout.jsonl  evaluation.json  round.json
+    rounds/01/   diagnoses.jsonl  right.jsonl  gaps.json  selection.jsonl  adapter/  tuning.jsonl  answers.jsonl  …  [control/]
+    best/        the adapter to use
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+from ruamel.yaml import YAML
+
+from agent.config import RunConfig, parse_config
+from retrieval.errors import ConfigError, RunError
+from retrieval.files import Log, clear_scratch, digest, read_json, storage_errors, write_json
+
+IfExists = Literal["resume", "raise", "delete"]
+
+#: What may differ between the configuration of a run and the one it is resumed with: nothing that changes a result.
+_FREE = {
+    "teacher": {"base_url", "app", "api_key_env", "concurrency", "timeout", "retries", "price_in", "price_out"},
+    "tuning": {"checkpoint_minutes"},
+    "pool": {"chroma_url"},
+}
+
+
+class RunFolder:
+    """A run folder held by this process. `open` makes or resumes one; `close` lets it go."""
+
+    def __init__(self, path: Path, lock: FileLock) -> None:
+        self.path = path
+        #: What tells this run from all others, a deleted one in the same folder included.
+        self.id = str(read_json(path / "run.json")["id"])
+        self._lock = lock
+        self._events = Log(path / "events.jsonl")
+        self._metrics = Log(path / "metrics.jsonl")
+
+    @classmethod
+    def open(cls, path: Path, config: RunConfig, if_exists: IfExists = "resume") -> Self:
+        """Take the folder for this process.
+
+        Raises RunError if another process holds it, if it is there and `if_exists` is "raise", if it is no run folder, or if
+        it belongs to a run with another configuration.
+        """
+        path = path.resolve()
+        if path.exists() and any(path.iterdir()) and not (path / "run.json").exists() and not (path / "lock").exists():
+            raise RunError(f"{path} is not empty and is no run folder; name another with --run-dir")
+        with storage_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+        lock = _take(path)
+        try:
+            _prepare(path, config, if_exists)
+            clear_scratch(path)
+            return cls(path, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    def round(self, number: int) -> Path:
+        """Folder of a round (0 is the student as it came)."""
+        return self.path / "rounds" / f"{number:02d}"
+
+    def control(self, number: int) -> Path:
+        """Folder of a round's random control."""
+        return self.round(number) / "control"
+
+    def status(self, **changes: Any) -> None:
+        """Change fields of run.json."""
+        old = read_json(self.path / "run.json")
+        write_json(self.path / "run.json", {**old, **changes, "updated": _now()})
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Note in events.jsonl what happened."""
+        self._events.append({"schema": 1, "time": _now(), "event": kind, **fields})
+
+    def metric(self, **fields: Any) -> None:
+        """Note figures in metrics.jsonl."""
+        self._metrics.append({"schema": 1, "time": _now(), **fields})
+
+    def close(self) -> None:
+        """Flush the logs and let the folder go."""
+        self._events.close()
+        self._metrics.close()
+        self._lock.release()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _take(path: Path) -> FileLock:
+    lock = FileLock(path / "lock")
+    try:
+        with storage_errors(path / "lock"):
+            lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(f"{path} is held by process {_holder(path)}; wait for it or stop it, or choose another run") from None
+    return lock
+
+
+def _holder(path: Path) -> str:
+    try:
+        return str(read_json(path / "run.json")["pid"])
+    except Exception:
+        return "(starting up)"
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process holds the run folder now."""
+    if not (path / "lock").exists():
+        return False
+    lock = FileLock(path / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _prepare(path: Path, config: RunConfig, if_exists: IfExists) -> None:
+    """Make what a run folder begins with, or check what is there."""
+    started = (path / "run.json").exists()
+    if started and if_exists == "raise":
+        raise RunError(f"{path} holds a run already; resume it with --if-exists resume or remove it with --if-exists delete")
+    if started and if_exists == "delete":
+        for entry in path.iterdir():
+            if entry.name != "lock":
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        started = False
+    if started:
+        _check_same(path, config)
+        write_json(path / "run.json", {**read_json(path / "run.json"), "pid": os.getpid()})
+    else:
+        _begin(path, config)
+
+
+def _begin(path: Path, config: RunConfig) -> None:
+    with storage_errors(path), open(path / "config.yaml", "w", encoding="utf-8") as file:
+        YAML().dump(config.model_dump(mode="json"), file)
+    status = {
+        "schema": 1,
+        "id": uuid4().hex,
+        "name": config.name,
+        "state": "running",
+        "stop_reason": None,
+        "best_round": None,
+        "pid": os.getpid(),
+        "started": _now(),
+        "updated": _now(),
+        "config_digest": digest(_bound(config.model_dump(mode="json"))),
+    }
+    write_json(path / "run.json", status)
+
+
+def _bound(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that decides the results."""
+    return {
+        key: {k: v for k, v in value.items() if k not in _FREE.get(key, set())} if isinstance(value, dict) else value
+        for key, value in config.items()
+    }
+
+
+def _check_same(path: Path, config: RunConfig) -> None:
+    if read_json(path / "run.json").get("config_digest") == digest(_bound(config.model_dump(mode="json"))):
+        return
+    old, new = _bound(read_config(path).model_dump(mode="json")), _bound(config.model_dump(mode="json"))
+    changed = [
+        f"{key}.{k}" if isinstance(new[key], dict) else key
+        for key in new
+        for k in (new[key] if isinstance(new[key], dict) else [key])
+        if (old[key].get(k) != new[key][k] if isinstance(new[key], dict) else old.get(key) != new[key])
+    ]
+    raise RunError(
+        f"{path} belongs to a run with another configuration (differs in {', '.join(changed) or 'an older format'}); "
+        "name another folder with --run-dir, or start over with --if-exists delete"
+    )
+
+
+def read_config(path: Path) -> RunConfig:
+    """The resolved configuration that a run folder keeps. Raises ConfigError if there is none."""
+    try:
+        raw = YAML(typ="safe").load((path / "config.yaml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} is no run folder: it has no config.yaml") from None
+    return parse_config(raw, str(path / "config.yaml"))

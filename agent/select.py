@@ -1,0 +1,32 @@
+"""A strategy end to end: what the needs of a round are, and which samples of the pool meet them."""
+
+import asyncio
+
+from agent.context import Context
+from agent.gaps import Gaps
+from agent.teacher.skills import match_pool_skills
+from retrieval.files import write_json
+from retrieval.selection.needs import Gap, Sibling
+
+#: Skill texts of the pool that are shown to the teacher for each need (two requests).
+PROPOSALS = 32
+
+
+async def match_needs(context: Context, gaps: Gaps, number: int) -> dict[str, list[str]]:
+    """For each need (gap or sibling), the skill texts of the pool that the teacher calls the same skill.
+
+    The index proposes, by BM25 and embeddings over all the need's wordings; twins are near in both, so the teacher decides.
+    """
+    data = await context.ready()
+    needs = [*gaps.gaps, *gaps.siblings]
+    search = context.config.selection.search
+
+    async def match(need: Gap | Sibling) -> list[str]:
+        proposals = data.index.propose([need.skill, *need.names], PROPOSALS, search)
+        return await match_pool_skills(context.teacher, need.skill, proposals)
+
+    with context.waiting("teacher"):
+        found = await asyncio.gather(*map(match, needs))
+    matches = {need.skill: names for need, names in zip(needs, found, strict=True)}
+    write_json(context.folder.round(number) / "matches.json", {"schema": 1, "matches": matches})
+    return matches

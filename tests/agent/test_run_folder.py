@@ -1,0 +1,90 @@
+"""A run folder: one process at a time, resumed, refused or deleted on request."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.config import RunConfig, parse_config
+from agent.run_folder import RunFolder, is_held, read_config
+from retrieval.errors import RunError
+from retrieval.files import read_jsonl
+
+RAW = {
+    "name": "cats",
+    "data": {"validation": "/items.jsonl"},
+    "pool": {"path": "/pool.json"},
+    "student": {"model": "student"},
+    "teacher": {"model": "expert"},
+}
+
+
+def config(**changes: object) -> RunConfig:
+    return parse_config({**RAW, **changes}, "test")
+
+
+def test_a_folder_keeps_its_configuration_and_is_resumed(tmp_path: Path) -> None:
+    first = RunFolder.open(tmp_path / "run", config())
+    first.event("something", round=1)
+    first.close()
+    again = RunFolder.open(tmp_path / "run", config())
+    assert again.id == first.id
+    assert read_config(tmp_path / "run") == config()
+    assert [row["event"] for row in read_jsonl(tmp_path / "run" / "events.jsonl")] == ["something"]
+    again.close()
+
+
+def test_another_configuration_is_refused_and_the_difference_named(tmp_path: Path) -> None:
+    RunFolder.open(tmp_path / "run", config()).close()
+    with pytest.raises(RunError, match="seed"):
+        RunFolder.open(tmp_path / "run", config(seed=1))
+    assert not is_held(tmp_path / "run")
+
+
+def test_what_changes_no_result_may_differ(tmp_path: Path) -> None:
+    RunFolder.open(tmp_path / "run", config()).close()
+    RunFolder.open(tmp_path / "run", config(teacher={"model": "expert", "concurrency": 2})).close()
+
+
+def test_an_existing_run_is_refused_or_deleted_on_request(tmp_path: Path) -> None:
+    first = RunFolder.open(tmp_path / "run", config())
+    first.close()
+    with pytest.raises(RunError, match="holds a run already"):
+        RunFolder.open(tmp_path / "run", config(), "raise")
+    fresh = RunFolder.open(tmp_path / "run", config(seed=1), "delete")
+    assert fresh.id != first.id
+    fresh.close()
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunError, match="is no run folder"):
+        RunFolder.open(tmp_path, config(), "delete")
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_second_process_is_told_who_holds_the_run(tmp_path: Path) -> None:
+    folder = RunFolder.open(tmp_path / "run", config())
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from tests.agent.test_run_folder import config\n"
+        "from agent.run_folder import RunFolder\n"
+        "RunFolder.open(Path(sys.argv[1]), config())"
+    )
+    found = subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], capture_output=True, text=True)
+    assert found.returncode != 0
+    assert f"held by process {os.getpid()}" in found.stderr
+    folder.close()
+
+
+def test_a_lock_left_by_a_kill_does_not_stick(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from tests.agent.test_run_folder import config\n"
+        "from agent.run_folder import RunFolder\n"
+        "RunFolder.open(Path(sys.argv[1]), config()); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], check=False)
+    RunFolder.open(tmp_path / "run", config()).close()
