@@ -3,27 +3,35 @@
 import re
 from typing import NamedTuple
 
-_STEP = re.compile(r"^[ \t]*(?:\*\*)?(?:Step[ \t]*)?(\d{1,3})[ \t]*[.:)](?:\*\*)?[ \t]*", re.IGNORECASE | re.MULTILINE)
+# Without the word "Step", a number directly behind the mark makes it a figure ("3.5 m", "10:30") and not a step's
+# number.
+_STEP = re.compile(
+    r"^[ \t]*(?:\*\*)?(?:Step[ \t]*\d{1,3}[ \t]*[.:)]|\d{1,3}[ \t]*[.:)](?!\d))(?:\*\*)?[ \t]*",
+    re.IGNORECASE | re.MULTILINE,
+)
+# "Answer:" or "the answer is"; a line such as "Answers differ" or "Answer the question" gives none.
 _ANSWER = re.compile(
-    r"^[ \t]*(?:\*\*)?(?:The[ \t]+)?(?:Final[ \t]+)?Answer(?:[ \t]+is)?[ \t]*:?(?:\*\*)?[ \t]*:?", re.I | re.M
+    r"^[ \t]*(?:\*\*)?(?:The[ \t]+)?(?:Final[ \t]+)?Answer(?:\*\*)?[ \t]*(?::|is\b[ \t]*:?)(?:\*\*)?", re.I | re.M
 )
 
 
 class Rationale(NamedTuple):
-    """What a student wrote: its numbered steps in order (without the numbers) and its final answer, None where it gave none."""
+    """What a student wrote: its numbered steps in order (without the numbers) and its final answer, None where it
+    gave none."""
 
     steps: tuple[str, ...]
     final: str | None
 
 
 def parse_rationale(text: str) -> Rationale:
-    """Split a text into steps and final answer; the last `Answer:` line counts, and text without one has `final` None."""
+    """Split a text into steps and final answer; the last `Answer:` line counts, and text without one has `final`
+    None."""
     answers = list(_ANSWER.finditer(text))
     body, final = text, None
     if answers:
         body, final = text[: answers[-1].start()], text[answers[-1].end() :].strip() or None
     marks = list(_STEP.finditer(body))
-    ends = [mark.start() for mark in marks[1:]] + [len(body)]
+    ends = [*(mark.start() for mark in marks[1:]), len(body)][: len(marks)]
     steps = tuple(body[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True))
     return Rationale(tuple(step for step in steps if step), final)
 
