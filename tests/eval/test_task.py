@@ -1,0 +1,214 @@
+"""Items from the files that users bring."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from eval import Item, Items, load_items, split_holdout
+from retrieval.errors import DataError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (8, 8), "red").save(tmp_path / name)
+    (tmp_path / "torn.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    (tmp_path / "text.png").write_text("no picture")
+    return tmp_path
+
+
+def jsonl(folder: Path, *rows: Any) -> Path:
+    path = folder / "items.jsonl"
+    path.write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8"
+    )
+    return path
+
+
+def reasons(items: Items) -> list[tuple[str, str, str]]:
+    return [(row.id, row.where, row.reason) for row in items.set_aside]
+
+
+GOOD = {"id": "good", "question": "What colour?", "answer": "red", "image": "a.png"}
+
+
+def test_every_format_gives_the_same_items(folder: Path) -> None:
+    rows = [
+        {"id": "x1", "image": "a.png", "question": "What colour?", "answer": "red", "choices": ["red", "blue"]},
+        {"id": "x2", "image": "b.png", "question": "How, precisely?", "answer": "blue", "choices": ["red", "blue"]},
+    ]
+    lines = jsonl(folder, *rows)
+    (folder / "items.json").write_text(json.dumps(rows))
+    (folder / "wrapped.json").write_text(json.dumps({"version": 2, "data": rows}))
+    with open(folder / "items.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({**row, "choices": "red|blue"} for row in rows)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "items.parquet")
+    expected = load_items(lines).items
+    assert [item.id for item in expected] == ["x1", "x2"]
+    assert expected[0].images == (folder / "a.png",)
+    for name in ("items.json", "wrapped.json", "items.csv", "items.parquet"):
+        assert load_items(folder / name).items == expected, name
+
+
+def test_conversations_give_question_image_and_final_answer(folder: Path) -> None:
+    llava = {
+        "id": "l",
+        "image": "a.png",
+        "conversations": [
+            {"from": "human", "value": "<image>\nHow many?"},
+            {"from": "gpt", "value": "Step 1: three red.\nStep 2: two blue.\nAnswer: 5"},
+        ],
+    }
+    trl = {
+        "images": ["a.png", "b.png"],
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Alike?"}, {"type": "image"}]},
+            {"role": "assistant", "content": [{"type": "text", "text": "yes"}]},
+        ],
+    }
+    inline = {
+        "messages": [
+            {"role": "user", "content": [{"type": "image", "image": "b.png"}, {"type": "text", "text": "What?"}]},
+            {"role": "assistant", "content": "a square"},
+        ]
+    }
+    first, second, third = load_items(jsonl(folder, llava, trl, inline)).items
+    assert (first.question, first.answers, first.images) == ("How many?", ("5",), (folder / "a.png",))
+    assert (second.id, second.question, second.answers) == ("row-2", "Be brief.\nAlike?", ("yes",))
+    assert second.images == (folder / "a.png", folder / "b.png")
+    assert third.images == (folder / "b.png",)
+
+
+def test_a_marker_inside_a_question_stays_part_of_what_is_asked(folder: Path) -> None:
+    row = {"question": "<image>\n<image> Is <image> like image 1?<image>", "answer": "no"}
+    assert load_items(jsonl(folder, row)).items[0].question == "Is image 3 like image 1?"
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ('{"question": "broken', "not JSON"),
+        ("[1, 2]", "not a JSON object"),
+        ({**GOOD, "question": "  "}, "question is missing or empty"),
+        ({"id": "bad", "prompt": "?", "answer": "x"}, "fields: id, prompt, answer"),
+        ({**GOOD, "answer": ""}, "answer is missing or empty"),
+        ({**GOOD, "answer": "green", "choices": ["red", "blue"]}, "“green” is none of its 2 choices"),
+        ({**GOOD, "answer": "C", "choices": ["red", "blue"]}, "“C” is none of its 2 choices"),
+        ({**GOOD, "choices": ["red"]}, "1 choice(s)"),
+        ({**GOOD, "choices": ["red", "Red"]}, "two of its choices are the same"),
+        ({**GOOD, "image": "nowhere.png"}, "there is no image"),
+        ({**GOOD, "image": "torn.png"}, "torn.png"),
+        ({**GOOD, "image": "text.png"}, "not an image"),
+        ({**GOOD, "image": "https://example.org/a.png"}, "download it"),
+        ({**GOOD, "id": "first"}, "already that of items.jsonl, line 1"),
+        ({"id": "c", "conversations": [{"from": "human", "value": "?"}]}, "1 question(s) and 0 answer(s)"),
+        ({"id": "c", "conversations": [{"from": "robot", "value": "?"}]}, "unknown speaker “robot”"),
+        ({"id": "c", "conversations": ["hello"]}, "not a list of turns"),
+    ],
+)
+def test_a_bad_item_is_set_aside_with_a_reason_and_the_rest_goes_on(folder: Path, row: Any, words: str) -> None:
+    found = load_items(jsonl(folder, {**GOOD, "id": "first"}, row, GOOD))
+    assert [item.id for item in found.items] == ["first", "good"]
+    ((_, where, reason),) = reasons(found)
+    assert where == "items.jsonl, line 2"
+    assert words in reason
+    assert "\n" not in reason
+
+
+def test_pictures_inside_a_parquet_table_are_named_as_the_reason(folder: Path) -> None:
+    rows = [
+        {"question": "q", "answer": "a", "image": {"bytes": b"PNG", "path": None}},
+        {"question": "q", "answer": "a", "image": {"bytes": None, "path": "a.png"}},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "items.parquet")
+    found = load_items(folder / "items.parquet")
+    assert [item.id for item in found.items] == ["row-2"]
+    assert "stored inside the table" in found.set_aside[0].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("items.txt", b"hello", "items.txt"),
+        ("items.parquet", b"hello", "not a Parquet file"),
+        ("items.json", b'[{"question": "a"', "not JSON"),
+        ("items.csv", b"picture,label\na.png,red\n", "fields: picture, label"),
+        ("items.csv", b"question,answer\n\xff\xfe,red\n", "UTF-8"),
+        ("items.jsonl", b"", "is empty"),
+        ("items.jsonl", b"{}\n{}\n", "none of its 2 items can be read; the first, items.jsonl, line 1"),
+    ],
+)
+def test_a_file_without_a_readable_item_is_an_error_in_one_sentence(
+    folder: Path, name: str, content: bytes, words: str
+) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(DataError, match=r".") as caught:
+        load_items(folder / name)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_missing_image_folder_are_errors(folder: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        load_items(folder / "none.jsonl")
+    with pytest.raises(DataError, match="is no folder"):
+        load_items(jsonl(folder, GOOD), folder / "pictures")
+
+
+@pytest.mark.parametrize("gold", ["B", "b.", "(B)", "blue", " Blue ", "B. blue"])
+def test_a_gold_answer_may_be_the_letter_or_the_text(folder: Path, gold: str) -> None:
+    row = {**GOOD, "answer": gold, "options": ["A. red", "B. blue"]}
+    item = load_items(jsonl(folder, row)).items[0]
+    assert item.choices == ("red", "blue")
+    assert item.answers == ("blue",)
+    assert item.prompt_text == "What colour?\nA. red\nB. blue"
+
+
+def test_values_that_are_no_text_are_read_as_a_person_would_write_them(folder: Path) -> None:
+    rows = [{"id": 7, "question": "q", "answer": value} for value in (0, 2.0, 2.5, True)]
+    items = load_items(jsonl(folder, *({**row, "id": index} for index, row in enumerate(rows)))).items
+    assert [item.answers for item in items] == [("0",), ("2",), ("2.5",), ("true",)]
+    assert [item.id for item in items] == ["0", "1", "2", "3"]
+
+
+def test_annotators_answers_keep_their_repetitions_with_the_commonest_first(folder: Path) -> None:
+    row = {"question": "q", "answers": [{"answer": "navy"}, {"answer": "blue"}, {"answer": "Blue"}]}
+    assert load_items(jsonl(folder, row)).items[0].answers == ("blue", "Blue", "navy")
+
+
+def test_limit_counts_readable_items(folder: Path) -> None:
+    rows = [{**GOOD, "id": "bad", "question": ""}, *({**GOOD, "id": f"g{n}"} for n in range(5))]
+    found = load_items(jsonl(folder, *rows), limit=2)
+    assert [item.id for item in found.items] == ["g0", "g1"]
+    assert len(found.set_aside) == 1
+
+
+ids = st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=6), unique=True, min_size=300, max_size=320)
+
+
+@given(ids, st.integers(0, 5), st.randoms())
+def test_the_split_covers_all_items_and_does_not_depend_on_their_order(
+    names: list[str], seed: int, random: Any
+) -> None:
+    items = [Item(name, "q", ("a",)) for name in names]
+    validation, holdout = split_holdout(items, 0.3, seed)
+    assert len(holdout) == round(0.3 * len(items))
+    assert sorted(items, key=lambda i: i.id) == sorted(validation + holdout, key=lambda i: i.id)
+    random.shuffle(items)
+    assert set(split_holdout(items, 0.3, seed)[1]) == set(holdout)
+
+
+def test_few_items_keep_no_holdout() -> None:
+    items = [Item(str(n), "q", ("a",)) for n in range(299)]
+    assert split_holdout(items, 0.3, 0) == (tuple(items), ())
