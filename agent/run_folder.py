@@ -97,11 +97,12 @@ def _now() -> str:
 
 def _take(path: Path) -> FileLock:
     lock = FileLock(path / "lock")
-    try:
-        with storage_errors(path / "lock"):
+    with storage_errors(path / "lock"):
+        try:
             lock.acquire(timeout=0)
-    except Timeout:
-        raise RunError(f"{path} is held by process {_holder(path)}; wait for it or stop it, or choose another run") from None
+        except Timeout:  # an OSError too, but not one that storage_errors should see
+            holder = _holder(path)
+            raise RunError(f"{path} is held by process {holder}; wait for it, stop it, or choose another run") from None
     return lock
 
 
