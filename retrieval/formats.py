@@ -22,7 +22,7 @@ _STUDENT = {"gpt", "assistant", "model", "chatgpt", "bing", "bard"}
 _QUESTION = ("question", "prompt", "instruction", "query")
 _ANSWER = ("answer", "response", "completion", "output")
 _SOURCE = ("source", "task_name", "dataset", "data_source")
-_MARKER = re.compile(r"[ \t]*<image>[ \t]*\n?", re.IGNORECASE)
+_MARKER = re.compile("<image>", re.IGNORECASE)
 _EDGE = re.compile(r"^(?:\s*<image>)+\s*|(?:\s*<image>)+\s*$", re.IGNORECASE)
 
 
@@ -140,10 +140,11 @@ def _turns(pairs: list[tuple[str, str]], has_images: bool) -> tuple[Turn, ...]:
     for question, answer in pairs:
         if _EDGE.search(question) and not has_images:
             raise _UnusableError("a question shows <image> but the sample names no image")
-        count += len(_MARKER.findall(question)) - len(_MARKER.findall(clean := _EDGE.sub("", question)))
-        while has_images and (marker := _MARKER.search(clean)):
+        clean = _EDGE.sub("", question)
+        count += len(_MARKER.findall(question)) - len(_MARKER.findall(clean))
+        while has_images and _MARKER.search(clean):
             count += 1
-            clean = f"{clean[: marker.start()]} image {count} {clean[marker.end() :]}"
+            clean = _MARKER.sub(f"image {count}", clean, count=1)
         if not clean.strip():
             raise _UnusableError("an empty question")
         if not answer.strip():

@@ -19,8 +19,10 @@ from PIL import Image, ImageOps
 
 from retrieval.errors import DataError
 
-#: Formats that are opened. Left out on purpose: those that run other programs (EPS) or hold no picture.
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+Image.init()
+_WANTED = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+#: Formats that are opened, where Pillow has them. Left out on purpose: those that run other programs (EPS) or only draw.
+FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
 _SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}
 
 #: Larger pictures are refused: decoding one more would take over 500 MB.

@@ -95,7 +95,7 @@ def _iter_lines(path: Path) -> Iterator[Record | SetAside]:
             if not (line := line.removeprefix(b"\xef\xbb\xbf").strip()):
                 continue
             try:
-                yield _record(where, json.loads(line))
+                yield _record(where, json.loads(line.decode("utf-8")))
             except UnicodeDecodeError:
                 yield SetAside("", where, "not UTF-8 text")
             except (ValueError, RecursionError) as error:
@@ -135,20 +135,28 @@ def _iter_array(path: Path) -> Iterator[Record | SetAside]:
             text = text.lstrip()
             if text.startswith("]"):
                 return
-            body = text[1:].lstrip() if number and text.startswith(",") else text
             try:
-                value, end = decoder.raw_decode(body)
-                if end == len(body) and not ended:
-                    raise json.JSONDecodeError("number may go on", body, end)
+                value, end = _next_element(decoder, text, number > 0)
+                if end == len(text) and not ended:
+                    raise json.JSONDecodeError("a number may go on", text, end)
             except (json.JSONDecodeError, RecursionError) as error:
                 more = file.read(max(_CHUNK, len(text)))
-                if not more or len(text) > _LONGEST:
+                if ended or len(text) > _LONGEST:
                     reason = getattr(error, "msg", "nested too deeply")
                     raise DataError(f"{path}, element {number + 1} of the array: not JSON ({reason})") from None
-                text, ended = text + more, False
+                text, ended = text + more, not more
                 continue
-            text, number = body[end:], number + 1
+            text, number = text[end:], number + 1
             yield _record(f"{path.name}, element {number}", value)
+
+
+def _next_element(decoder: json.JSONDecoder, text: str, after_another: bool) -> tuple[Any, int]:
+    """The element that `text` begins with, past the comma if there must be one, and where it ends."""
+    if not after_another:
+        return decoder.raw_decode(text)
+    if not text.startswith(","):
+        raise json.JSONDecodeError("there should be a comma", text, 0)
+    return decoder.raw_decode(text, len(text) - len(text[1:].lstrip()))
 
 
 def _iter_csv(path: Path, delimiter: str) -> Iterator[Record | SetAside]:
