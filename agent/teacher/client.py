@@ -1,0 +1,193 @@
+"""The teacher: a stronger model behind an OpenAI-compatible API, asked for checked values and never asked twice.
+
+A question's outcome is data: `Asked` holds the value or says which of the teacher's faults kept it from us. Only what
+ends the whole run is an exception: no connection, a refused key, an unknown address or model, the same failure ten
+times in a row.
+"""
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
+
+from pydantic import BaseModel
+
+from agent.config import TeacherConfig
+from agent.teacher.attachments import data_url, picture_hash, read_picture
+from agent.teacher.endpoint import Endpoint, RejectedError
+from agent.teacher.journal import Completion, Journal, Usage
+from agent.teacher.prompts import as_data, json_schema, prompt
+from agent.teacher.reply import parse_reply
+from retrieval.errors import DataError, TeacherError
+from retrieval.files import digest
+
+#: So many failures in a row with one message end the run.
+SAME_FAILURES = 10
+#: Characters of a malformed reply that the repair request shows.
+REPAIR_SHOWS = 4000
+
+T = TypeVar("T", bound=BaseModel)
+State = Literal["ok", "refused", "malformed", "cut", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[T]):
+    """What came of a question. `ok` has a value; `refused`: the teacher or its content filter would not; `malformed`:
+    no value could be read, also after one repair; `cut`: it ran into `max_tokens`; `failed`: no reply. `divisible`:
+    asking about half as much at a time may help."""
+
+    value: T | None
+    state: State
+    reason: str = ""
+    divisible: bool = False
+
+
+class Tally(NamedTuple):
+    """Questions of a kind that came back in this process (from the journal too), and those of them without a value."""
+
+    asked: int = 0
+    lost: int = 0
+
+
+class Teacher:
+    """A teacher with its journal. Nothing is opened before the first question. Set `scope` (say "round-01") so that
+    usage can be told apart later; at most `config.concurrency` requests are under way at one time, however many
+    questions there are."""
+
+    def __init__(
+        self,
+        config: TeacherConfig,
+        journal: Path,
+        scope: str = "",
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.config = config
+        self.scope = scope
+        self._sleep = sleep
+        self._journal = Journal(journal)
+        self._endpoint: Endpoint | None = None
+        self._slots = asyncio.Semaphore(config.concurrency)
+        self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._failures = ("", 0)
+        self._tally: dict[str, Tally] = defaultdict(Tally)
+
+    async def ask(
+        self,
+        kind: str,
+        data: Any,
+        schema: type[T],
+        images: Sequence[Path | bytes] = (),
+        check: Callable[[T], str] = lambda value: "",
+    ) -> Asked[T]:
+        """Ask one question. `data` is JSON; `check` says what is wrong with a value that fits the schema ("" for
+        nothing).
+
+        A malformed reply is shown to the teacher once, with what is wrong with it. Raises TeacherError, StorageError.
+        """
+        async with self._slots:
+            try:
+                question = _Question(self.config.model, kind, data, schema, [read_picture(image) for image in images])
+                asked, reply = await self._try(question, [], check)
+                if asked.state == "malformed":
+                    asked, reply = await self._try(question, _repair(reply.content, asked.reason), check)
+            except (RejectedError, DataError) as error:
+                asked = self._failure(error)
+        before = self._tally[kind]
+        self._tally[kind] = Tally(before.asked + 1, before.lost + (asked.state != "ok"))
+        return asked
+
+    def tally(self, kind: str) -> Tally:
+        """How many questions of a kind were asked, and how many came to nothing: for the error budget."""
+        return self._tally[kind]
+
+    def usage(self, scope: str | None = None) -> Usage:
+        """Calls, tokens and cost of the answered requests of a scope, over all processes of the run; of all scopes if
+        None."""
+        return self._journal.usage(scope)
+
+    async def close(self) -> None:
+        """Close connections and journal. The teacher can still be asked; it opens them again."""
+        self._journal.close()
+        if self._endpoint is not None:
+            await self._endpoint.close()
+            self._endpoint = None
+
+    async def _try(
+        self, question: "_Question[T]", more: list[dict[str, Any]], check: Callable[[T], str]
+    ) -> tuple[Asked[T], Completion]:
+        reply = await self._complete(question, more)
+        if reply.refusal or reply.finish == "content_filter":
+            return Asked(
+                None, "refused", reply.refusal[:300] or "stopped by the provider's content filter", True
+            ), reply
+        if reply.finish == "length":
+            return Asked(None, "cut", f"the reply ran into teacher.max_tokens ({reply.limit})", True), reply
+        value, problem = parse_reply(reply.content, question.schema)
+        problem = problem if value is None else check(value)
+        if problem:
+            return Asked(None, "malformed", problem, True), reply
+        return Asked(value, "ok"), reply
+
+    async def _complete(self, question: "_Question[T]", more: list[dict[str, Any]]) -> Completion:
+        """The reply from the journal, or else from the endpoint. Raises TeacherError, RejectedError."""
+        key = question.key(more)
+        lock = self._asking.setdefault(key, asyncio.Lock())
+        async with lock:
+            found = self._journal.find(key, self.config.max_tokens)
+            if found is not None:
+                return found
+            if self._endpoint is None:
+                self._endpoint = Endpoint(self.config, self._sleep)
+            schema = json_schema(question.schema)
+            reply = await self._endpoint.chat([*question.messages(), *more], question.kind, schema)
+            self._failures = ("", 0)
+            self._journal.add(key, question.kind, self.scope, reply, self._cost(reply))
+            return reply
+
+    def _cost(self, reply: Completion) -> float:
+        return (reply.tokens_in * self.config.price_in + reply.tokens_out * self.config.price_out) / 1e6
+
+    def _failure(self, error: RejectedError | DataError) -> Asked[Any]:
+        if isinstance(error, DataError):
+            return Asked(None, "failed", str(error), True)
+        if error.filtered:
+            return Asked(None, "refused", error.reason, True)
+        # Request ids and times differ in one and the same failure.
+        message = re.sub(r"[0-9a-fA-F-]{8,}|\d+", "#", error.reason)
+        count = self._failures[1] + 1 if message == self._failures[0] else 1
+        self._failures = (message, count)
+        if count >= SAME_FAILURES:
+            where = self._endpoint.name if self._endpoint else self.config.base_url
+            raise TeacherError(f"the teacher at {where} failed {count} times in a row with one message: {error.reason}")
+        return Asked(None, "failed", error.reason, error.status in (400, 413, 422))
+
+
+class _Question(Generic[T]):
+    """One question: its key in the journal, and its messages."""
+
+    def __init__(self, model: str, kind: str, data: Any, schema: type[T], images: Sequence[bytes]) -> None:
+        self.kind, self.schema = kind, schema
+        self._model, self._data, self._images = model, as_data(data), images
+
+    def key(self, more: list[dict[str, Any]]) -> str:
+        """Hash of everything that the reply depends on. The endpoint's address is not in it: the model is who
+        answers."""
+        hashes = [picture_hash(image) for image in self._images]
+        return digest([self._model, prompt(self.kind), self._data, hashes, json_schema(self.schema), more])
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The prompt, then the images and one text part with the data. Raises DataError if an image is none."""
+        parts: list[dict[str, Any]] = [
+            {"type": "image_url", "image_url": {"url": data_url(image)}} for image in self._images
+        ]
+        parts.append({"type": "text", "text": self._data})
+        return [{"role": "system", "content": prompt(self.kind)}, {"role": "user", "content": parts}]
+
+
+def _repair(content: str, problem: str) -> list[dict[str, Any]]:
+    told = f"That reply cannot be used: {problem}. Reply again with one JSON object as described, and nothing else."
+    return [{"role": "assistant", "content": content[:REPAIR_SHOWS] or "(empty)"}, {"role": "user", "content": told}]

@@ -1,0 +1,301 @@
+"""The teacher's address: one chat request there and back, through whatever the network and the provider do.
+
+Errors. What passes by itself (429, 5xx, 408, 409, no answer in time, no connection) is tried again, later each time,
+and at `Retry-After` where the provider names a time. What will not get better by waiting (401, 402, 403, 404, no
+credit, nobody there) raises TeacherError with address, cause and cure. What concerns one request (400, 413, 422, a
+reply that is no chat completion, retries used up) raises RejectedError, which the client turns into a recorded state.
+
+The openai client's own retries are off: they give up on a Retry-After over two minutes, read one of 0 as none, and wait
+8 s at most. Endpoints differ in three fields; which form this one takes is learned from its 400s and remembered
+(`Dialect`). Not here: adaptive concurrency, the Batch API, budgets.
+"""
+
+import asyncio
+import importlib
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import openai
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from agent.config import TeacherConfig
+from agent.teacher.journal import Completion
+from agent.teacher.reply import MAX_REPLY
+from retrieval.errors import ConfigError, TeacherError
+
+#: Longest time (seconds) that a provider's Retry-After is followed.
+MAX_RETRY_AFTER = 600.0
+#: Times that an address which has never answered is tried.
+FIRST_CONTACT_TRIES = 3
+#: Retries of these are worth the wait; all from 500 on as well.
+_PASSING = frozenset({408, 409, 425, 429})
+_BACKOFF = wait_random_exponential(multiplier=0.5, max=60)
+
+
+class RejectedError(Exception):
+    """This request got no answer, others may. `status` is the HTTP status, None where there was none."""
+
+    def __init__(self, reason: str, status: int | None = None, filtered: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.status, self.filtered = reason, status, filtered
+
+
+class PassingError(Exception):
+    """Worth trying again; `after` (seconds) is the provider's wish."""
+
+    def __init__(self, reason: str, status: int | None = None, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.status, self.after = reason, status, after
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How this endpoint wants a request: with a JSON schema or without, the limit under which name, with a temperature
+    or not."""
+
+    structured: bool = True
+    limit: str = "max_tokens"
+    temperature: bool = True
+
+
+class Endpoint:
+    """One address. `sleep` waits so many seconds between tries."""
+
+    def __init__(self, config: TeacherConfig, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._config = config
+        self._sleep = sleep
+        self._key = "" if config.app else os.environ.get(config.api_key_env, "")
+        self.name = f"the app {config.app}" if config.app else _public(config.base_url)
+        self._client = openai.AsyncOpenAI(
+            api_key=self._key or "none",
+            base_url="http://teacher.local/v1" if config.app else config.base_url,
+            timeout=config.timeout,
+            max_retries=0,
+            http_client=_in_process(config.app) if config.app else None,
+        )
+        self.dialect = Dialect()
+        self._schema_taken = False
+        self._answered = False
+        self._probe = asyncio.Lock()
+        self._probed = False
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._client.close()
+
+    def redact(self, text: str) -> str:
+        """`text` without the key, should a provider have put it there, and without what no file can hold."""
+        text = text.encode("utf-8", "replace").decode()
+        return text.replace(self._key, "[key]") if self._key else text
+
+    async def chat(self, messages: list[dict[str, Any]], name: str, schema: Mapping[str, Any]) -> Completion:
+        """Ask. `name` and `schema` (JSON schema) say what the reply must look like. Raises TeacherError,
+        RejectedError."""
+        try:
+            return await self._in_some_dialect(messages, name, schema)
+        except RejectedError as error:
+            if error.status in (400, 422) and not self._answered:
+                await self._check_alive()
+            raise
+
+    async def _in_some_dialect(
+        self, messages: list[dict[str, Any]], name: str, schema: Mapping[str, Any]
+    ) -> Completion:
+        dialect = self.dialect
+        for _ in range(4):  # each field can be conceded once
+            try:
+                reply = await self._retried(_body(dialect, self._config, messages, name, schema))
+            except RejectedError as error:
+                other = self._concession(dialect, error) if error.status in (400, 422) else None
+                if other is None:
+                    raise
+                dialect = other
+            else:
+                self.dialect = dialect
+                self._schema_taken = self._schema_taken or dialect.structured
+                return reply
+        raise RejectedError("the endpoint takes the request in none of its known forms", 400)
+
+    def _concession(self, used: Dialect, error: RejectedError) -> Dialect | None:
+        """The form to try next after a 400, None if the 400 has another cause."""
+        said = error.reason.lower()
+        if used.limit == "max_tokens" and "max_completion_tokens" in said:
+            return replace(used, limit="max_completion_tokens")
+        if used.temperature and "temperature" in said:
+            return replace(used, temperature=False)
+        named = re.search(r"response_format|json_schema|structured output|schema", said) is not None
+        if used.structured and not error.filtered and (named or not (self._schema_taken or self._answered)):
+            return replace(used, structured=False)
+        return None
+
+    async def _check_alive(self) -> None:
+        """After a 400 before any answer: is it that request, or does the endpoint refuse everything? Raises
+        TeacherError."""
+        async with self._probe:
+            if self._probed or self._answered:
+                return
+            try:
+                await self._retried(
+                    {"model": self._config.model, "messages": [{"role": "user", "content": "Say: ready"}]}
+                )
+            except RejectedError as error:
+                raise TeacherError(
+                    f"the teacher at {self.name} refuses even the plainest request ({error.reason}); "
+                    "check teacher.model and teacher.base_url"
+                ) from None
+            self._probed = True
+
+    async def _retried(self, body: dict[str, Any]) -> Completion:
+        tries = AsyncRetrying(
+            stop=self._stop, wait=_wait, retry=retry_if_exception_type(PassingError), sleep=self._sleep, reraise=True
+        )
+        try:
+            reply: Completion = await tries(self._once, body)
+        except PassingError as error:
+            if error.status is None and "no connection" in error.reason:
+                raise TeacherError(
+                    f"the teacher at {self.name} cannot be reached ({error.reason}); check teacher.base_url, "
+                    "the network, and that the server is running"
+                ) from None
+            raise RejectedError(f"{error.reason}, also when tried again", error.status) from None
+        self._answered = True
+        return reply
+
+    def _stop(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        tries = self._config.retries + 1
+        if not self._answered and isinstance(error, PassingError) and "no connection" in error.reason:
+            tries = min(tries, FIRST_CONTACT_TRIES)
+        return bool(stop_after_attempt(tries)(state))
+
+    async def _once(self, body: dict[str, Any]) -> Completion:
+        try:
+            async with asyncio.timeout(self._config.timeout):
+                raw = await self._client.chat.completions.with_raw_response.create(**body)
+                text = raw.text
+        except (TimeoutError, openai.APITimeoutError):
+            raise PassingError(f"no answer within {self._config.timeout:g} s") from None
+        except openai.APIConnectionError as error:
+            raise PassingError(self.redact(f"no connection: {error.__cause__ or error}")) from None
+        except openai.APIStatusError as error:
+            self._judge(error)
+            raise
+        except (openai.OpenAIError, ValueError) as error:
+            raise RejectedError(self.redact(f"the endpoint's reply cannot be read: {error}"[:300])) from None
+        limit = body.get("max_tokens", body.get("max_completion_tokens", 0))
+        return _completion(text, int(limit), self.redact)
+
+    def _judge(self, error: openai.APIStatusError) -> None:
+        """Raise what an HTTP error status stands for."""
+        status, variable = error.status_code, self._config.api_key_env
+        said = self.redact(error.message)[:500]
+        if status in (401, 403):
+            cure = f"check the key in {variable}" if self._key else f"set {variable} to your key"
+            self._fatal(f"refused the key (HTTP {status}: {said})", cure)
+        if status == 402 or error.code == "insufficient_quota":
+            self._fatal(f"says there is no credit left (HTTP {status}: {said})", f"check the account behind {variable}")
+        if status == 404:
+            cure = f"check teacher.base_url and that it has the model {self._config.model}"
+            self._fatal(f"knows no such address or model (HTTP 404: {said})", cure)
+        if status in _PASSING or status >= 500:
+            raise PassingError(f"HTTP {status}: {said}", status, _retry_after(error.response.headers)) from None
+        filtered = "content_filter" in f"{error.code} {said}" or "content_policy" in f"{error.code} {said}"
+        raise RejectedError(f"HTTP {status}: {said}", status, filtered) from None
+
+    def _fatal(self, what: str, cure: str) -> None:
+        raise TeacherError(f"the teacher at {self.name} {what}; {cure}") from None
+
+
+def _in_process(app: str) -> httpx2.AsyncClient:
+    """A client that talks to an ASGI application in this process. Raises ConfigError if there is none of that name."""
+    module, _, attribute = app.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"teacher.app {app}: cannot be loaded ({error}); write it as MODULE:ATTRIBUTE") from None
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=found, raise_app_exceptions=False))
+
+
+def _public(url: str) -> str:
+    """An address as it may be shown: without user, password and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _body(
+    dialect: Dialect, config: TeacherConfig, messages: list[dict[str, Any]], name: str, schema: Mapping[str, Any]
+) -> dict[str, Any]:
+    body: dict[str, Any] = {"model": config.model, "messages": messages, dialect.limit: config.max_tokens}
+    if dialect.temperature:
+        body["temperature"] = 0
+    if dialect.structured:
+        shape = {"name": name, "schema": dict(schema), "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": shape}
+    else:
+        told = "Reply with one JSON object and nothing else. It must match this schema:\n" + json.dumps(schema)
+        body["messages"] = [{**messages[0], "content": f"{messages[0]['content']}\n\n{told}"}, *messages[1:]]
+    return body
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, PassingError) and error.after is not None:
+        return error.after
+    return float(_BACKOFF(state))
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds until the time in Retry-After (a number or a date, RFC 9110 10.2.3), None if there is none that makes
+    sense."""
+    said = headers.get("retry-after", "")
+    try:
+        seconds = float(said)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(said).timestamp() - time.time()
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER) if math.isfinite(seconds) else None
+
+
+def _completion(text: str, limit: int, redact: Callable[[str], str]) -> Completion:
+    """Read the body of a chat completion; every field may be missing or of another type. Raises RejectedError if it is
+    none at all."""
+    try:
+        body = json.loads(text)
+        choice = body["choices"][0]
+        message = choice["message"]
+        content, refusal = message.get("content"), message.get("refusal")
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        start = redact(" ".join(text[:120].split()))
+        raise RejectedError(f"the endpoint's reply is no chat completion: {start!r}; check teacher.base_url") from None
+    usage = body.get("usage")
+    counts = usage if isinstance(usage, dict) else {}
+    return Completion(
+        content=redact(_text(content))[: MAX_REPLY + 1],
+        finish=redact(_text(choice.get("finish_reason")))[:40],
+        refusal=redact(_text(refusal))[:1000],
+        tokens_in=_count(counts.get("prompt_tokens")),
+        tokens_out=_count(counts.get("completion_tokens")),
+        limit=limit,
+    )
+
+
+def _text(value: Any) -> str:
+    """A message's text; some endpoints give it in parts."""
+    if isinstance(value, list):
+        return "".join(_text(part.get("text")) for part in value if isinstance(part, dict))
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9 else 0

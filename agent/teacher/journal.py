@@ -1,0 +1,98 @@
+"""The teacher's journal: every paid answer, so that none is paid twice.
+
+One JSON object a line: key (hash of the request), kind, scope, the reply as it came, tokens and cost. Images are in it
+by their hash within the key only. The reply's text is kept, not what was made of it, so that a journal outlives a
+change of how replies are read. One process writes; a torn last line is one lost answer.
+"""
+
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from retrieval.errors import DataError
+from retrieval.files import Log, iter_jsonl
+
+
+class Usage(NamedTuple):
+    """What answered calls took: their number, tokens in and out, US dollars."""
+
+    calls: int = 0
+    tokens: int = 0
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A reply as it came. `finish` is the endpoint's finish_reason, `limit` the max_tokens that it was asked under,
+    `refusal` what the endpoint gave as its reason not to answer (empty if it did)."""
+
+    content: str
+    finish: str
+    refusal: str
+    tokens_in: int
+    tokens_out: int
+    limit: int
+
+
+class Journal:
+    """Answered requests by key. Nothing is read before it is needed, nothing created before there is something to
+    write."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows: dict[str, Completion] | None = None
+        self._usage: dict[str, Usage] = defaultdict(Usage)
+        self._log: Log | None = None
+
+    def find(self, key: str, limit: int) -> Completion | None:
+        """The reply to a request asked before; one that was cut off counts only if the limit (tokens) has not been
+        raised."""
+        found = self._load().get(key)
+        if found is not None and found.finish == "length" and found.limit < limit:
+            return None
+        return found
+
+    def add(self, key: str, kind: str, scope: str, reply: Completion, cost_usd: float) -> None:
+        """Write an answered request down. Raises StorageError."""
+        rows = self._load()
+        if self._log is None:
+            self._log = Log(self.path)
+        row = {"schema": 1, "key": key, "kind": kind, "scope": scope, **asdict(reply), "cost_usd": cost_usd}
+        self._log.append(row)
+        rows[key] = reply
+        self._count(scope, reply, cost_usd)
+
+    def usage(self, scope: str | None = None) -> Usage:
+        """What the calls made under a scope took, by this process and those before it; under all scopes if None."""
+        self._load()
+        found = list(self._usage.values()) if scope is None else [self._usage.get(scope, Usage())]
+        cost = round(sum(each.cost_usd for each in found), 9)
+        return Usage(sum(each.calls for each in found), sum(each.tokens for each in found), cost)
+
+    def close(self) -> None:
+        """Force to disk and close."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _load(self) -> dict[str, Completion]:
+        if self._rows is None:
+            self._rows = {}
+            for number, row in enumerate(iter_jsonl(self.path), 1):
+                try:
+                    self._rows[row["key"]] = _completion(row)
+                    self._count(row["scope"], self._rows[row["key"]], row["cost_usd"])
+                except (KeyError, TypeError) as error:
+                    raise DataError(
+                        f"{self.path}, line {number}: not a row of the teacher's journal ({error})"
+                    ) from None
+        return self._rows
+
+    def _count(self, scope: str, reply: Completion, cost_usd: float) -> None:
+        calls, tokens, cost = self._usage[scope]
+        self._usage[scope] = Usage(calls + 1, tokens + reply.tokens_in + reply.tokens_out, cost + cost_usd)
+
+
+def _completion(row: dict[str, Any]) -> Completion:
+    return Completion(row["content"], row["finish"], row["refusal"], row["tokens_in"], row["tokens_out"], row["limit"])

@@ -1,0 +1,142 @@
+"""Skills, named by the teacher: of right answers, of the pool's samples; and which names mean one skill."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from agent.teacher.client import Teacher
+from agent.teacher.merging import Group, match_pool_skills, merge_names, plain
+from agent.teacher.prompts import NamedSkills
+from agent.teacher.stream import as_done
+from eval.answers import Answer
+from eval.task import Item
+from retrieval.files import Log, read_jsonl
+from retrieval.pool import Pool
+
+__all__ = ["Group", "Progress", "annotate", "match_pool_skills", "merge_names", "name_right_skills", "plain"]
+
+#: Characters of a question or an answer that are shown.
+MAX_SHOWN = 4000
+#: Skills kept of a sample.
+MAX_SKILLS = 4
+
+Progress = Callable[[int, int], None]
+
+
+class Example(NamedTuple):
+    """A question with its answer, whose skills are to be named."""
+
+    id: str
+    question: str
+    answer: str
+    images: tuple[Path, ...]
+
+
+class Named(NamedTuple):
+    """The skills of an example, the most specific first; or why there are none."""
+
+    id: str
+    skills: tuple[str, ...]
+    state: Literal["named", "set_aside"]
+    reason: str | None = None
+
+
+async def name_right_skills(
+    teacher: Teacher,
+    right: Sequence[tuple[Item, Answer]],
+    path: Path,
+    per_request: int,
+    on_progress: Progress = lambda done, total: None,
+) -> None:
+    """Append to `path` (right.jsonl) the skills of each right answer that is not in it yet. Raises TeacherError,
+    StorageError."""
+    examples = [Example(item.id, item.prompt_text, answer.text, item.images) for item, answer in right]
+    await _name_all(teacher, examples, len(examples), path, "item", per_request, on_progress)
+
+
+async def annotate(
+    teacher: Teacher,
+    pool: Pool,
+    path: Path,
+    per_request: int,
+    on_progress: Progress = lambda done, total: None,
+) -> None:
+    """Append to `path` (skills.jsonl) the skills of each sample of the pool that is not in it yet.
+
+    Requests are a fixed function of the pool's order and `per_request`, whatever is done already. Raises TeacherError,
+    StorageError.
+    """
+
+    def example(sample: Any) -> Example:
+        answer = "\n".join(turn.answer for turn in sample.turns)
+        return Example(sample.id, sample.question, answer, tuple(pool.image_path(name) for name in sample.images))
+
+    await _name_all(teacher, map(example, pool), len(pool), path, "sample", per_request, on_progress)
+
+
+async def _name_all(
+    teacher: Teacher,
+    examples: Iterable[Example],
+    total: int,
+    path: Path,
+    label: str,
+    per_request: int,
+    on_progress: Progress,
+) -> None:
+    """Rows {label: id, "skills", "state", "reason"}, in the order in which replies come."""
+    done = {row[label] for row in read_jsonl(path)}
+    on_progress(len(done), total)
+    waiting = (batch for batch in _batches(examples, per_request) if any(each.id not in done for each in batch))
+
+    async def name(batch: Sequence[Example]) -> list[Named]:
+        return await name_batch(teacher, batch)
+
+    with Log(path) as log:
+        async with aclosing(as_done(waiting, name, teacher.config.concurrency)) as results:
+            async for named in results:
+                for each in named:
+                    if each.id not in done:
+                        done.add(each.id)
+                        row = {"schema": 1, label: each.id, "skills": list(each.skills), "state": each.state}
+                        log.append({**row, "reason": each.reason})
+                on_progress(len(done), total)
+
+
+def _batches(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:
+    source = iter(examples)
+    while batch := list(islice(source, size)):
+        yield batch
+
+
+async def name_batch(teacher: Teacher, batch: Sequence[Example]) -> list[Named]:
+    """Name the skills of a few examples in one request; where that fails, of each half, down to single ones."""
+    images = [image for each in batch for image in each.images]
+    asked = await teacher.ask("skills", _data(batch), NamedSkills, images, lambda reply: _check(reply, len(batch)))
+    if asked.value is not None:
+        skills = {each.index: tuple(dict.fromkeys(each.skills))[:MAX_SKILLS] for each in asked.value.samples}
+        return [Named(each.id, skills[number], "named") for number, each in enumerate(batch, 1)]
+    if asked.divisible and len(batch) > 1:
+        half = (len(batch) + 1) // 2
+        return [*await name_batch(teacher, batch[:half]), *await name_batch(teacher, batch[half:])]
+    return [Named(each.id, (), "set_aside", f"the teacher's reply: {asked.state} ({asked.reason})") for each in batch]
+
+
+def _data(batch: Sequence[Example]) -> dict[str, Any]:
+    samples, attached = [], 0
+    for number, each in enumerate(batch, 1):
+        images = list(range(attached + 1, attached + len(each.images) + 1))
+        attached += len(images)
+        shown = {"question": each.question[:MAX_SHOWN], "answer": each.answer[:MAX_SHOWN]}
+        samples.append({"index": number, "images": images, **shown})
+    return {"samples": samples}
+
+
+def _check(reply: NamedSkills, count: int) -> str:
+    """What is wrong with a reply about so many samples."""
+    indices = [each.index for each in reply.samples]
+    if sorted(indices) != list(range(1, count + 1)):
+        return f"each index from 1 to {count} must be there once; the reply has {indices[:40]}"
+    empty = [each.index for each in reply.samples if not each.skills]
+    return f"no skill is named for index {empty[0]}" if empty else ""

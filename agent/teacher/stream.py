@@ -1,0 +1,37 @@
+"""Many awaitables, few at a time, results as they come."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+async def as_done(work: Iterable[T], do: Callable[[T], Awaitable[R]], limit: int) -> AsyncGenerator[R, None]:
+    """Do `do(w)` for each w of `work`, `limit` at a time, and yield the results in the order in which they are ready.
+
+    `work` is drawn from only as there is room, so it may be endless. The first exception ends it; what is under way is
+    then cancelled and waited for. Close the iterator (`contextlib.aclosing`) when leaving it early.
+    """
+    pending: set[asyncio.Task[R]] = set()
+    source = iter(work)
+    try:
+        while True:
+            while len(pending) < limit and (nxt := next(source, _END)) is not _END:
+                pending.add(asyncio.ensure_future(do(nxt)))  # type: ignore[arg-type]
+            if not pending:
+                return
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if task.exception() is None:
+                    yield task.result()
+            for task in done:
+                task.result()
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+
+_END = object()

@@ -1,0 +1,143 @@
+"""A chat endpoint that answers by script, over HTTP on a free loopback port or in this process."""
+
+import asyncio
+import base64
+import json
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from agent.config import TeacherConfig
+from agent.teacher.prompts import prompt
+
+KINDS = ("diagnose", "name_gap", "skills", "same_skill", "judge")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request as the endpoint got it. `number` counts requests from 1; `kind` is told by the prompt."""
+
+    number: int
+    body: dict[str, Any]
+    headers: dict[str, str]
+
+    @property
+    def kind(self) -> str | None:
+        system = self.body["messages"][0]["content"]
+        return next((kind for kind in KINDS if system.startswith(prompt(kind))), None)
+
+    @property
+    def data(self) -> Any:
+        """What the question is about."""
+        return json.loads(self.body["messages"][1]["content"][-1]["text"])
+
+    @property
+    def images(self) -> list[bytes]:
+        parts = [part for part in self.body["messages"][1]["content"] if part["type"] == "image_url"]
+        return [base64.b64decode(part["image_url"]["url"].partition(",")[2]) for part in parts]
+
+    @property
+    def is_repair(self) -> bool:
+        return len(self.body["messages"]) > 2
+
+    @property
+    def structured(self) -> bool:
+        return "response_format" in self.body
+
+
+Step = Callable[[Seen], Any] | Response | str | dict[str, Any]
+"""What a request gets: a response as it is, a text or JSON value as the content of a chat completion, or what a
+function of the request gives (awaited, if it must be)."""
+
+
+def chat(content: Any, finish: str = "stop", refusal: str | None = None, tokens: tuple[int, int] = (10, 5)) -> Response:
+    """A chat completion."""
+    message = {"role": "assistant", "content": content, "refusal": refusal}
+    usage = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)}
+    choice = {"index": 0, "message": message, "finish_reason": finish}
+    return JSONResponse({"id": "1", "object": "chat.completion", "choices": [choice], "usage": usage})
+
+
+def fail(status: int, message: str = "no", headers: dict[str, str] | None = None, code: str | None = None) -> Response:
+    """An error as OpenAI words them."""
+    return JSONResponse({"error": {"message": message, "code": code, "type": None}}, status, headers)
+
+
+async def hang(seen: Seen) -> None:
+    """Never answer."""
+    await asyncio.Event().wait()
+
+
+@dataclass
+class Scripted:
+    """The first requests get `steps`, one each; all later ones get `then`."""
+
+    then: Step = "{}"
+    steps: list[Step] = field(default_factory=list)
+    requests: list[Seen] = field(default_factory=list)
+    under_way: int = 0
+    most_under_way: int = 0
+
+    @property
+    def app(self) -> Starlette:
+        return Starlette(routes=[Route("/v1/chat/completions", self._answer, methods=["POST"])])
+
+    def of(self, kind: str) -> list[Seen]:
+        """The requests of a kind so far."""
+        return [seen for seen in self.requests if seen.kind == kind]
+
+    async def _answer(self, request: Request) -> Response:
+        seen = Seen(len(self.requests) + 1, await request.json(), dict(request.headers))
+        self.requests.append(seen)
+        step: Any = self.steps[seen.number - 1] if seen.number <= len(self.steps) else self.then
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            if callable(step) and not isinstance(step, Response):
+                step = step(seen)
+            if isinstance(step, Awaitable):
+                step = await step
+        finally:
+            self.under_way -= 1
+        if isinstance(step, Response):
+            return step
+        return chat(step if isinstance(step, str) else json.dumps(step))
+
+
+def config_for(endpoint: Scripted, **fields: Any) -> TeacherConfig:
+    """A teacher's configuration that leads to `endpoint` in this process."""
+    name = f"scripted_endpoint_{id(endpoint)}"
+    sys.modules[name] = SimpleNamespace(app=endpoint.app)  # type: ignore[assignment]
+    return TeacherConfig(model="teacher-1", app=f"{name}:app", **fields)
+
+
+@contextmanager
+def served(endpoint: Scripted) -> Iterator[str]:
+    """Serve over HTTP from a thread; gives the base URL. Connections queue in the socket until the server is up."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(endpoint.app, log_level="critical", lifespan="off", timeout_graceful_shutdown=0)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        finally:
+            server.should_exit = server.force_exit = True
+            thread.join(10)
+
+
+def closed_port() -> int:
+    """A loopback port on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
