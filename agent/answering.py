@@ -131,4 +131,4 @@ async def evaluate_file(
             await student.close()
             await teacher.close()
         figures = evaluate_answers(read_answers(path))
-    return {**asdict(figures), "scorer": scorer.name, "set_aside": [each._asdict() for each in read.set_aside]}
+    return {**asdict(figures), "scorer": scorer.name, "set_aside": [asdict(each) for each in read.set_aside]}

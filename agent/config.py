@@ -266,7 +266,7 @@ def _anchor(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     for section, key in (*_PATHS, ("student", "model")):
         part = raw.get(section)
         value = part.get(key) if isinstance(part, dict) else None
-        if not isinstance(value, str):
+        if not isinstance(part, dict) or not isinstance(value, str):
             continue
         path = folder / Path(value).expanduser()
         if (section, key) != ("student", "model") or path.exists():

@@ -55,7 +55,8 @@ def _known_groups(context: Context, number: int) -> list[Group]:
         path = context.folder.round(earlier) / "gaps.json"
         if path.exists():
             found = read_gaps(path)
-            for need in (*found.gaps, *found.siblings):
+            needs: tuple[Gap | Sibling, ...] = (*found.gaps, *found.siblings)
+            for need in needs:
                 known.setdefault(need.skill, set()).update(need.names)
     return [Group(name, tuple(sorted(names))) for name, names in known.items()]
 

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from langgraph.runtime import Runtime
 
@@ -19,6 +19,15 @@ from agent.state import State
 from retrieval.files import digest, file_digest, read_json, write_json
 
 Update = dict[str, Any]
+Work = Callable[[Context, State], Awaitable[Update]]
+
+
+class NodeFunction(Protocol):
+    """What the state machine calls."""
+
+    __name__: str
+
+    def __call__(self, state: State, *, runtime: Runtime[Context]) -> Awaitable[Update]: ...
 
 
 class Node(NamedTuple):
@@ -29,17 +38,13 @@ class Node(NamedTuple):
     outputs: Sequence[str]
 
 
-def node(
-    inputs: Sequence[str] = (), outputs: Sequence[str] = ()
-) -> Callable[[Callable[[Context, State], Awaitable[Update]]], Callable[[State, Runtime[Context]], Awaitable[Update]]]:
+def node(inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Callable[[Work], NodeFunction]:
     """Make a node of the state machine from a function that does its work and returns the state's changes."""
 
-    def wrap(
-        work: Callable[[Context, State], Awaitable[Update]],
-    ) -> Callable[[State, Runtime[Context]], Awaitable[Update]]:
+    def wrap(work: Work) -> NodeFunction:
         spec = Node(work.__name__, inputs, outputs)
 
-        async def run(state: State, runtime: Runtime[Context]) -> Update:
+        async def run(state: State, *, runtime: Runtime[Context]) -> Update:
             context = runtime.context or await Context.shared(Path(state["run"]))
             return await run_once(context, state, spec, work)
 
@@ -49,9 +54,7 @@ def node(
     return wrap
 
 
-async def run_once(
-    context: Context, state: State, spec: Node, work: Callable[[Context, State], Awaitable[Update]]
-) -> Update:
+async def run_once(context: Context, state: State, spec: Node, work: Work) -> Update:
     """Run a node under the contract; its time and what it waited for go to events.jsonl and the manifest."""
     folder = context.folder.round(state["round"])
     manifest = folder / ".manifests" / f"{spec.name}.json"

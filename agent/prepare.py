@@ -5,6 +5,8 @@ All of it is made once and found again; the pool's part lies in a store that run
 
 from pathlib import Path
 
+from dataclasses import asdict
+
 from filelock import AsyncFileLock
 
 from agent.config import RunConfig
@@ -52,7 +54,7 @@ def _items(context: Context) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     rows = [{**item.to_row(), "holdout": False} for item in items] + [{**item.to_row(), "holdout": True} for item in holdout]
     write_jsonl(context.folder.path / "items.jsonl", rows)
     aside = [*read.set_aside, *extra.set_aside]
-    context.folder.status(set_aside=[each._asdict() for each in aside])
+    context.folder.status(set_aside=[asdict(each) for each in aside])
     return items, holdout
 
 

@@ -18,12 +18,12 @@ async def match_needs(context: Context, gaps: Gaps, number: int) -> dict[str, li
     The index proposes, by BM25 and embeddings over all the need's wordings; twins are near in both, so the teacher decides.
     """
     data = await context.ready()
-    needs = [*gaps.gaps, *gaps.siblings]
+    needs: list[Gap | Sibling] = [*gaps.gaps, *gaps.siblings]
     search = context.config.selection.search
 
     async def match(need: Gap | Sibling) -> list[str]:
         proposals = data.index.propose([need.skill, *need.names], PROPOSALS, search)
-        return await match_pool_skills(context.teacher, need.skill, proposals)
+        return await match_pool_skills(context.teacher, need.skill, [hit.text for hit in proposals])
 
     with context.waiting("teacher"):
         found = await asyncio.gather(*map(match, needs))

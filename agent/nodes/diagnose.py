@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 
 from agent.answering import read_answers
 from agent.context import Context
@@ -31,7 +32,7 @@ async def diagnose(context: Context, state: State) -> Update:
     diagnoses = await _diagnose_all(context, number, errors, items)
     named = await _name_right(context, number, right, items)
     gaps = await find_gaps(context, number, diagnoses, named)
-    counts = Counter(diagnosis.state for diagnosis in diagnoses)
+    counts = Counter[str](diagnosis.state for diagnosis in diagnoses)
     counts.update({"errors": len(errors), "format": sum(a.kind == "format" for a in errors)})
     write_json(context.folder.round(number) / "gaps.json", write_form(gaps, counts))
     return {"stop_reason": None if gaps.gaps else "no_gaps"}
@@ -54,17 +55,44 @@ async def _diagnose_all(
     path = context.folder.round(number) / "diagnoses.jsonl"
     done = {row["item"] for row in read_jsonl(path)}
     waiting = [answer for answer in errors if answer.item not in done]
-    locate = await make_locator(context, number)
+    config, adapter = context.config, await _load_latest(context, number)
+    locate = make_locator(config.diagnosis, context.teacher, context.student, config.student.rationale_prompt, adapter)
 
     async def one(answer: Answer) -> Diagnosis:
         return await locate(number, items[answer.item], answer)
 
     with Log(path) as log, context.reporter.bar("diagnoses") as advance, context.waiting("teacher"):
-        async for diagnosis in as_done(waiting, one, context.config.teacher.concurrency):
-            log.append(diagnosis.to_row())
-            done.add(diagnosis.item)
-            advance(len(done), len(errors))
+        async with aclosing(as_done(waiting, one, config.teacher.concurrency)) as results:
+            async for diagnosis in results:
+                log.append(diagnosis.to_row())
+                done.add(diagnosis.item)
+                advance(len(done), len(errors))
+    if adapter is not None:
+        await context.student.drop_adapter(adapter)
     diagnoses = sorted((Diagnosis.from_row(row) for row in read_jsonl(path)), key=lambda diagnosis: diagnosis.id)
     lost = sum(diagnosis.state == "set_aside" for diagnosis in diagnoses)
     check_teacher(lost, len(diagnoses), context.config.error_budget)
     return diagnoses
+
+
+async def _load_latest(context: Context, number: int) -> str | None:
+    """The name of the adapter that gave the answers, loaded if the student is to judge with it."""
+    if context.config.diagnosis.locator == "single_pass" or number == 1:
+        return None
+    name = f"judge-{number - 1:02d}"
+    with context.waiting("student"):
+        await context.student.load_adapter(name, context.folder.round(number - 1) / "adapter")
+    return name
+
+
+async def _name_right(
+    context: Context, number: int, right: Sequence[Answer], items: Mapping[str, Item]
+) -> dict[str, list[str]]:
+    """The skills that right answers show, by item id."""
+    path = context.folder.round(number) / "right.jsonl"
+    pairs = [(items[answer.item], answer) for answer in right]
+    with context.reporter.bar("skills of right answers") as advance, context.waiting("teacher"):
+        await name_right_skills(context.teacher, pairs, path, context.config.diagnosis.per_request, advance)
+    rows = sorted(read_jsonl(path), key=lambda row: str(row["item"]))
+    check_teacher(sum(row["state"] == "set_aside" for row in rows), len(rows), context.config.error_budget)
+    return {row["item"]: row["skills"] for row in rows}

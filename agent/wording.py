@@ -1,0 +1,55 @@
+"""Figures and outcomes in words, the same in the terminal and in the report."""
+
+from typing import Any
+
+_REASONS = {
+    "plateau": "later rounds were not shown to be better",
+    "no_gain": "no round was shown to be better than the student as it came",
+    "max_rounds": "the last round that the configuration allows is done",
+    "no_errors": "no errors are left",
+    "no_gaps": "the teacher named no gap",
+    "pool_exhausted": "the pool has no more samples to fetch",
+}
+
+
+def reason(stop_reason: Any) -> str:
+    """Why a run ended, in words; a reason that is not listed stands for itself."""
+    return _REASONS.get(str(stop_reason), str(stop_reason)) if stop_reason else ""
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share as a percentage, “–” for none."""
+    return "–" if share is None else f"{100 * share:.{digits}f}%"
+
+
+def span(interval: Any) -> str:
+    """An interval of shares as percentages."""
+    return f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f}%" if interval else "–"
+
+
+def points(difference: float) -> str:
+    """A difference of shares in points, with its sign."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def p_value(value: float | None) -> str:
+    """A probability as it is reported."""
+    return "–" if value is None else "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """A number with its noun: “1 error”, “2,000 errors”."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person would say them."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def dollars(cost: float) -> str:
+    """A cost; what costs less than a cent is shown to the hundredth of one."""
+    return f"${cost:,.2f}" if cost >= 0.01 or cost == 0 else f"${cost:.4f}"
