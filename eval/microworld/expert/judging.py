@@ -4,6 +4,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from eval.microworld.scene import CELL_INDEX, COLORS, SHAPES, SIZES
+
 _NUMBERS = {name: str(value) for value, name in enumerate("zero one two three four five six seven eight nine ten".split())}
 _SAME = {"colour": "color", "colored": "color", "coloured": "color", "yeah": "yes", "nope": "no", "grey": "gray"}
 _FILLER = frozenset(
@@ -44,9 +46,7 @@ def _says(said: list[str], wanted: list[str]) -> bool:
 
 def _kind(word: str) -> str:
     """Number, cell, colour and so on: an answer that names two of a kind names several possibilities."""
-    from eval.microworld.scene import CELL_INDEX, COLORS, SHAPES, SIZES
-
-    if re.fullmatch(r"\d+(?:\.\d+)?", word):
+    if word[0].isdigit():
         return "number"
     kinds = {"color": COLORS, "shape": SHAPES, "cell": CELL_INDEX, "size": SIZES, "verdict": ("yes", "no")}
     return next((kind for kind, known in kinds.items() if word in known), "word")

@@ -9,10 +9,10 @@ import numpy as np
 
 from eval.microworld.dice import Dice
 from eval.microworld.examples import make_example
-from eval.microworld.expert.check import Verdict, check, check_at, chief_skill, plain, solve
+from eval.microworld.expert.check import Verdict, check, check_at, chief_skill, solve
 from eval.microworld.expert.judging import choice_odds, judged_correct
 from eval.microworld.expert.meaning import same_skill
-from eval.microworld.expert.phrasing import Mode, Use, draw, phrasings, word
+from eval.microworld.expert.phrasing import Mode, Use, word
 from eval.microworld.expert.recognise import PictureError, Seen, decode, recognise
 from eval.microworld.expert.request import Asked, RequestError, field, image_bytes, text_list
 from eval.microworld.programs import PROGRAMS
@@ -211,12 +211,3 @@ def _example_of(call: Call) -> Solution:
 
 def _chief_of(call: Call) -> str:
     return chief_skill(_example_of(call))
-
-
-def another_skill(skill: str, about: str) -> str:
-    """A skill that is not this one, for a teacher that is wrong on purpose."""
-    others = [other for other in phrasings() if other != skill]
-    return others[draw(about, "wrong") % len(others)]
-
-
-__all__ = ["Expert", "another_skill", "plain", "step_skills"]
