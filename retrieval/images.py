@@ -21,7 +21,7 @@ from retrieval.errors import DataError
 
 Image.init()
 _WANTED = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-#: Formats that are opened, where Pillow has them. Left out on purpose: those that run other programs (EPS) or only draw.
+#: Formats that are opened, where Pillow has them. Left out on purpose: those that run other programs, such as EPS.
 FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
 _SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}
 

@@ -1,6 +1,6 @@
 """The skill index: from a skill in anyone's words to the pool's samples that exercise it.
 
-    FOLDER/  manifest.json  skills.arrow  chroma/  (and, beside the pool, the vectors of its questions)
+    FOLDER/  manifest.json  skills.arrow  chroma-…/  (and, beside the pool, the vectors of its questions)
 
 It holds the pool's distinct skill texts, in Chroma for embeddings and in memory for BM25, and for each text its
 samples. It only proposes: whether two texts mean the same skill is for the teacher to say, since twins (largest,
@@ -10,17 +10,20 @@ killed build starts over; the manifest comes last. In a folder, Chroma belongs t
 """
 
 import hashlib
+import shutil
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
 import pyarrow as pa
+from filelock import FileLock
 
 from retrieval.embedding import Embedder, Progress, VectorCache, Vectors
 from retrieval.errors import DataError, PoolError
-from retrieval.files import digest, publish_folder, read_json, write_json
+from retrieval.files import digest, publish_folder, read_json, storage_errors, write_json
 from retrieval.pool import Pool
 from retrieval.ranking import Bm25, Hit, Mode, fuse, top
 from retrieval.vector_store import VectorStore
@@ -49,7 +52,7 @@ class SkillIndex:
         self._table = _map(folder / "skills.arrow")
         self.texts: list[str] = self._table["text"].to_pylist()
         self._place = {canonical(text): place for place, text in enumerate(self.texts)}
-        self._store = VectorStore(folder / "chroma", chroma_url, f"skills-{self.key[:16]}")
+        self._store = VectorStore(folder / manifest["chroma"], chroma_url, f"skills-{self.key[:16]}")
         count = self._store.count()
         if not len(self.texts) == manifest["texts"] == count:
             self.close()
@@ -73,20 +76,21 @@ class SkillIndex:
         index was built with another embedder.
         """
         key = digest([_FORMAT, pool.key, embedder.name, chroma_url, _skills_digest(skills)])
-        if (folder / "manifest.json").exists():
-            index = cls(folder, pool, embedder, chroma_url)
-            if index.key == key:
-                return index
-            index.close()
-        table = _table(pool, skills)
-        vectors = embedder.encode(table["text"].to_pylist(), on_progress)
-        with publish_folder(folder) as scratch:
-            _write(scratch / "skills.arrow", table)
-            with VectorStore(scratch / "chroma", chroma_url, f"skills-{key[:16]}") as store:
-                store.replace(vectors)
-            head = {"schema": _FORMAT, "key": key, "pool": pool.key, "embedder": embedder.name, "texts": len(table)}
-            write_json(scratch / "manifest.json", head)
-        return cls(folder, pool, embedder, chroma_url)
+        with storage_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder.parent / f".{folder.name}.lock")
+        with lock:
+            if (folder / "manifest.json").exists():
+                index = cls(folder, pool, embedder, chroma_url)
+                if index.key == key:
+                    return index
+                index.close()
+            for left in folder.parent.glob(f".{folder.name}.*.tmp"):
+                shutil.rmtree(left, ignore_errors=True)
+            table = _table(pool, skills)
+            vectors = embedder.encode(table["text"].to_pylist(), on_progress)
+            _publish(folder, table, vectors, {"key": key, "pool": pool.key, "embedder": embedder.name}, chroma_url)
+            return cls(folder, pool, embedder, chroma_url)
 
     @classmethod
     def open(cls, folder: Path, pool: Pool, embedder: Embedder, chroma_url: str | None = None) -> Self:
@@ -157,6 +161,16 @@ def _manifest(folder: Path) -> dict[str, Any]:
     except (DataError, KeyError, TypeError):
         raise PoolError(f"{folder} holds no skill index; build it again") from None
     raise PoolError(f"{folder} was built by another version of gaptutor; delete it to build it again")
+
+
+def _publish(folder: Path, table: pa.Table, vectors: Vectors, head: dict[str, str], chroma_url: str | None) -> None:
+    # A new name each time: within a process, Chroma takes a folder of the same name for the one it had open before.
+    chroma = f"chroma-{uuid4().hex[:8]}"
+    with publish_folder(folder) as scratch:
+        _write(scratch / "skills.arrow", table)
+        with VectorStore(scratch / chroma, chroma_url, f"skills-{head['key'][:16]}") as store:
+            store.replace(vectors)
+        write_json(scratch / "manifest.json", {"schema": _FORMAT, **head, "texts": len(table), "chroma": chroma})
 
 
 def _skills_digest(skills: Mapping[str, Sequence[str]]) -> str:

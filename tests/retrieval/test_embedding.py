@@ -8,8 +8,11 @@ from retrieval import Embedder, VectorCache
 from retrieval.embedding import Vectors
 from retrieval.errors import PoolError
 
-TEXTS = [f"how many {colour} {shape}s are in {'the picture ' * (number % 5)}row {number}" for number, (colour, shape) in
-         enumerate((colour, shape) for colour in ("red", "blue", "green") for shape in ("circle", "star", "cross"))] + ["x"]
+TEXTS = ["x"] + [
+    f"how many {colour} {shape}s are in {'the picture ' * number}row {number}"
+    for colour in ("red", "blue", "green")
+    for number, shape in enumerate(("circle", "star", "cross"))
+]
 
 
 class CountingEmbedder(Embedder):

@@ -49,7 +49,10 @@ SHAPES: dict[str, dict[str, Any]] = {
         "prompt": [{"role": "user", "content": "What is this?"}],
         "completion": [{"role": "assistant", "content": "A star."}],
     },
-    "texts": {"images": [{"path": "a.png", "bytes": None}], "texts": [{"user": "What is this?", "assistant": "A star."}]},
+    "texts": {
+        "images": [{"path": "a.png", "bytes": None}],
+        "texts": [{"user": "What is this?", "assistant": "A star."}],
+    },
     "plain": {"image": "a.png", "question": "What is this?", "answer": "A star."},
     "Vision-Flan": {"image": "a.png", "task_name": "shapes", "conversations": [_ASKED, _SAID]},
 }
@@ -80,7 +83,8 @@ def test_markers_go_from_the_ends_and_become_words_inside_a_sentence(tmp_path: P
     assert _good(_one(tmp_path, row)).turns[0].question == "Compare image 1 with image 2."
     row["question"] = "<image><image>\nSame?\n"
     assert _good(_one(tmp_path, row)).turns[0].question == "Same?"
-    assert _good(_one(tmp_path, {"question": "Is <image> a tag?", "answer": "no"})).turns[0].question == "Is <image> a tag?"
+    plain = {"question": "Is <image> a tag?", "answer": "no"}
+    assert _good(_one(tmp_path, plain)).turns[0].question == "Is <image> a tag?"
 
 
 def test_image_paths_are_relative_to_the_folder_given(tmp_path: Path) -> None:

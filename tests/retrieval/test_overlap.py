@@ -17,8 +17,8 @@ def test_the_same_file_and_near_copies_are_found_and_nothing_else(pool: Pool, tm
     draw_scene(3).resize((160, 160), Image.Resampling.BICUBIC).save(tmp_path / "scaled.png")
     draw_scene(4).save(tmp_path / "compressed.jpg", quality=85)
     draw_scene(1005).save(tmp_path / "new.png")
-    images = [tmp_path / "pictures" / "002.png", tmp_path / "scaled.png", tmp_path / "compressed.jpg", tmp_path / "new.png"]
-    assert overlap(pool, images, []) == {
+    names = ("pictures/002.png", "scaled.png", "compressed.jpg", "new.png")
+    assert overlap(pool, [tmp_path / name for name in names], []) == {
         "s002": "shows the validation image 002.png",
         "s003": "shows a near-copy of the validation image scaled.png",
         "s004": "shows a near-copy of the validation image compressed.jpg",

@@ -98,7 +98,7 @@ def test_bad_rows_are_set_aside_with_their_place_and_the_rest_is_kept(make_pool:
         "bad.jsonl, line 7": "s001",
         "bad.jsonl, line 8": "x",
     }
-    for line, reason in ((3, "no such image"), (4, "truncated"), (5, "empty"), (7, "has the id 's001'"), (8, "no conv")):
+    for line, reason in ((3, "no such image"), (4, "truncated"), (5, "empty"), (7, "the id 's001'"), (8, "no conv")):
         assert reason in aside[f"bad.jsonl, line {line}"][1]
 
 

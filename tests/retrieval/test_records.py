@@ -57,7 +57,7 @@ def test_broken_lines_are_set_aside_with_their_number(tmp_path: Path) -> None:
 def test_an_array_that_breaks_off_says_at_which_element(tmp_path: Path, text: str) -> None:
     path = tmp_path / "rows.json"
     path.write_text(text)
-    with pytest.raises(DataError, match="rows.json, element"):
+    with pytest.raises(DataError, match=r"rows\.json, element"):
         list(iter_records(path))
 
 

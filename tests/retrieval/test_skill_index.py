@@ -1,0 +1,224 @@
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval import Embedder, Gap, Pool, Shares, SkillIndex, gap_id, select_targeted, vector_store
+from retrieval.errors import PoolError
+from tests.retrieval.conftest import llava_row
+
+SKILLS = [
+    "picking the smallest digit",
+    "choosing the largest digit",
+    "Adding the digits that were read.",
+    "finding the neighbour to the left",
+    "counting objects of one colour",
+    "reading a handwritten digit",
+]
+COUNT = 36
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Pool:
+    rows = [llava_row(number, f"question {number % 12}", image=False) for number in range(COUNT)]
+    (tmp_path / "pool.json").write_text(json.dumps(rows))
+    return Pool.build(tmp_path / "pool.json", None, tmp_path / "store")
+
+
+@pytest.fixture
+def skills(pool: Pool) -> dict[str, list[str]]:
+    return {name: [SKILLS[number % len(SKILLS)]] for number, name in enumerate(pool.ids[:-1])}
+
+
+Build = Callable[..., SkillIndex]
+
+
+@pytest.fixture
+def build(pool: Pool, embedder: Embedder, tmp_path: Path) -> Iterator[Build]:
+    made = []
+
+    def make(skills: dict[str, list[str]], folder: Path | None = None) -> SkillIndex:
+        made.append(SkillIndex.build(folder or tmp_path / "index", pool, skills, embedder))
+        return made[-1]
+
+    yield make
+    for index in made:
+        index.close()
+
+
+def test_a_skill_text_leads_to_its_samples_in_any_spelling(build: Build, skills: dict[str, list[str]]) -> None:
+    skills["s001"] = ["Choosing  the LARGEST digit.", "reading a handwritten digit"]
+    index = build(skills)
+    assert len(index.texts) == len(SKILLS)
+    assert index.samples("adding the digits that were read") == [f"s{number:03d}" for number in range(2, COUNT, 6)]
+    assert index.samples("Reading a handwritten digit")[:2] == ["s001", "s005"]
+    assert index.samples("something else") == []
+    assert len(index.ids) == COUNT
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("select the minimum of the numerals", "picking the smallest digit"),
+        ("summing numbers", "Adding the digits that were read"),
+        ("recognising digits written by hand", "reading a handwritten digit"),
+        ("what is directly left of an object", "finding the neighbour to the left"),
+    ],
+)
+def test_other_words_for_a_skill_find_it(
+    build: Build, skills: dict[str, list[str]], asked: str, expected: str
+) -> None:
+    index = build(skills)
+    for mode in ("fused", "dense"):
+        assert expected in [hit.text for hit in index.search(asked, 2, mode)]
+
+
+def test_bm25_finds_shared_words_and_nothing_without_any(build: Build, skills: dict[str, list[str]]) -> None:
+    index = build(skills)
+    assert index.search("neighbours", 3, "bm25")[0].text == "finding the neighbour to the left"
+    assert len(index.search("neighbours", 3, "bm25")) == 1
+    assert index.search("xylophone", 3, "bm25") == []
+    assert index.search("", 3) == []
+    assert len(index.search("digit", 50)) == len(SKILLS)
+
+
+def test_proposals_fuse_all_names_and_are_distinct(build: Build, skills: dict[str, list[str]]) -> None:
+    index = build(skills)
+    hits = index.propose(["smallest digit", "sum of numbers", "smallest digit"], 4)
+    assert len({hit.text for hit in hits}) == 4
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert {"picking the smallest digit", "Adding the digits that were read"} <= {hit.text for hit in hits}
+    assert hits == index.propose(["sum of numbers", "smallest  digit"], 4)
+
+
+def test_a_ranking_does_not_depend_on_the_order_of_building(
+    build: Build, skills: dict[str, list[str]], tmp_path: Path
+) -> None:
+    one = build(skills)
+    other = build(dict(reversed(skills.items())), tmp_path / "other")
+    assert one.key == other.key
+    assert one.texts == other.texts
+    for asked in ("digit", "left or right", "count"):
+        assert one.search(asked, 6) == other.search(asked, 6)
+
+
+def test_twins_are_proposed_but_only_what_the_teacher_confirms_is_selected(
+    build: Build, skills: dict[str, list[str]]
+) -> None:
+    index = build(skills)
+    gap = Gap(gap_id("least digit"), "least digit", ("least digit",), ("e1", "e2"))
+    proposed = {hit.text for hit in index.propose(gap.names, 4)}
+    assert {"picking the smallest digit", "choosing the largest digit"} <= proposed
+    chosen = select_targeted(
+        index,
+        [gap],
+        [],
+        {"least digit": ["picking the smallest digit"]},
+        questions={"e1": "question 6", "e2": "question 0"},
+        budget=6,
+        shares=Shares(1, 0, 0),
+    )
+    assert {one.sample for one in chosen} == set(index.samples("picking the smallest digit"))
+    asked = {one.sample: one.error for one in chosen[:2]}
+    assert {name: index.questions([name])[0] for name in asked} == {
+        name: {"e1": "question 6", "e2": "question 0"}[str(error)] for name, error in asked.items()
+    }
+
+
+def test_building_again_opens_and_other_skills_replace(
+    build: Build, skills: dict[str, list[str]], pool: Pool, tmp_path: Path
+) -> None:
+    first = build(skills)
+    made = (tmp_path / "index" / "manifest.json").stat().st_mtime_ns
+    assert build(skills).key == first.key
+    assert (tmp_path / "index" / "manifest.json").stat().st_mtime_ns == made
+    skills["s000"] = ["naming a rare shape"]
+    changed = build(skills)
+    assert changed.samples("naming a rare shape") == ["s000"]
+    assert changed.search("rare shape", 1)[0].text == "naming a rare shape"
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_another_embedder_or_pool_is_refused_and_says_what_to_do(
+    build: Build, skills: dict[str, list[str]], pool: Pool, tmp_path: Path
+) -> None:
+    build(skills).close()
+    for call in (SkillIndex.open, lambda *given: SkillIndex.build(given[0], given[1], skills, given[2])):
+        with pytest.raises(PoolError, match="built with the embedder 'all-MiniLM-L6-v2', not 'another'"):
+            call(tmp_path / "index", pool, Embedder("another"))
+    (tmp_path / "pool2.json").write_text(json.dumps([llava_row(1, image=False)]))
+    other = Pool.build(tmp_path / "pool2.json", None, tmp_path / "store")
+    with pytest.raises(PoolError, match="another pool"):
+        SkillIndex.open(tmp_path / "index", other, Embedder())
+
+
+def test_an_index_that_is_none_or_not_whole_says_so(
+    build: Build, skills: dict[str, list[str]], pool: Pool, embedder: Embedder, tmp_path: Path
+) -> None:
+    with pytest.raises(PoolError, match="no skill index"):
+        SkillIndex.open(tmp_path / "index", pool, embedder)
+    build(skills).close()
+    manifest = json.loads((tmp_path / "index" / "manifest.json").read_text())
+    (tmp_path / "index" / "manifest.json").write_text(json.dumps(manifest | {"texts": 99}))
+    with pytest.raises(PoolError, match="99 skills"):
+        SkillIndex.open(tmp_path / "index", pool, embedder)
+
+
+def test_skills_of_unknown_samples_or_none_at_all_are_errors(build: Build, skills: dict[str, list[str]]) -> None:
+    with pytest.raises(PoolError, match="no sample 'stranger'"):
+        build({**skills, "stranger": ["x"]})
+    with pytest.raises(PoolError, match="no sample of the pool has a skill"):
+        build({"s000": [" . "]})
+
+
+def test_past_the_exact_limit_the_graph_proposes_and_ranks_the_same_here(
+    build: Build, skills: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = build(skills)
+    exact = index.search("reading numbers", 2, "dense")
+    monkeypatch.setattr(vector_store, "EXACT", 3)
+    found = index.search("reading numbers", 2, "dense")
+    assert [hit.text for hit in found] == [hit.text for hit in exact]
+    np.testing.assert_allclose([hit.score for hit in found], [hit.score for hit in exact], atol=1e-5)
+
+
+_CHILD = textwrap.dedent(
+    """
+    import json, os, signal, sys
+    from pathlib import Path
+    import numpy as np
+    from retrieval import Embedder, Pool, SkillIndex, skill_index, vector_store
+    def stop(*_, **__):
+        os.kill(os.getpid(), signal.SIGKILL)
+    Embedder.encode = lambda self, texts, _: np.eye(384, dtype=np.float32)[: len(texts)]
+    if sys.argv[4] == "embedding":
+        Embedder.encode = stop
+    elif sys.argv[4] == "chroma":
+        vector_store.VectorStore.close = stop
+    elif sys.argv[4] == "manifest":
+        skill_index.write_json = stop
+    elif sys.argv[4] == "publishing":
+        os.replace = stop
+    skills = json.loads(Path(sys.argv[3]).read_text())
+    SkillIndex.build(Path(sys.argv[2]), Pool.open(Path(sys.argv[1])), skills, Embedder())
+    """
+)
+
+
+@pytest.mark.parametrize("moment", ["embedding", "chroma", "manifest", "publishing"])
+def test_a_killed_build_starts_over(
+    build: Build, skills: dict[str, list[str]], pool: Pool, tmp_path: Path, moment: str
+) -> None:
+    (tmp_path / "skills.json").write_text(json.dumps(skills))
+    command = [sys.executable, "-c", _CHILD, pool.folder, tmp_path / "index", tmp_path / "skills.json", moment]
+    assert subprocess.run(list(map(str, command)), check=False).returncode == -signal.SIGKILL
+    assert not (tmp_path / "index" / "manifest.json").exists()
+    index = build(skills)
+    assert len(index.search("digit", 50)) == len(SKILLS)
+    assert not list(tmp_path.glob(".index.*.tmp"))
