@@ -50,7 +50,8 @@ def _plain_kind(data: bytes) -> str | None:
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             plain = image.mode in ("RGB", "L") and max(image.size) <= MAX_SIDE and "transparency" not in image.info
-            upright = image.getexif().get(_ORIENTATION, 1) == 1
+            # Asking a PNG for its EXIF decodes all of it, so it is asked only if it has some.
+            upright = "exif" not in image.info or image.getexif().get(_ORIENTATION, 1) == 1
             return Image.MIME[image.format or ""] if plain and upright else None
     except _BROKEN:
         return None

@@ -88,6 +88,7 @@ class Teacher:
 
         A malformed reply is shown to the teacher once, with what is wrong with it. Raises TeacherError, StorageError.
         """
+        self._journal.load()
         async with self._slots:
             try:
                 question = _Question(self.config.model, kind, data, schema, [read_picture(image) for image in images])

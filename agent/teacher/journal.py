@@ -48,14 +48,14 @@ class Journal:
     def find(self, key: str, limit: int) -> Completion | None:
         """The reply to a request asked before; one that was cut off counts only if the limit (tokens) has not been
         raised."""
-        found = self._load().get(key)
+        found = self.load().get(key)
         if found is not None and found.finish == "length" and found.limit < limit:
             return None
         return found
 
     def add(self, key: str, kind: str, scope: str, reply: Completion, cost_usd: float) -> None:
         """Write an answered request down. Raises StorageError."""
-        rows = self._load()
+        rows = self.load()
         if self._log is None:
             self._log = Log(self.path)
         row = {"schema": 1, "key": key, "kind": kind, "scope": scope, **asdict(reply), "cost_usd": cost_usd}
@@ -65,7 +65,7 @@ class Journal:
 
     def usage(self, scope: str | None = None) -> Usage:
         """What the calls made under a scope took, by this process and those before it; under all scopes if None."""
-        self._load()
+        self.load()
         found = list(self._usage.values()) if scope is None else [self._usage.get(scope, Usage())]
         cost = round(sum(each.cost_usd for each in found), 9)
         return Usage(sum(each.calls for each in found), sum(each.tokens for each in found), cost)
@@ -76,7 +76,8 @@ class Journal:
             self._log.close()
             self._log = None
 
-    def _load(self) -> dict[str, Completion]:
+    def load(self) -> dict[str, Completion]:
+        """Read what earlier processes wrote, once. Raises DataError naming the line that is no row of a journal."""
         if self._rows is None:
             self._rows = {}
             for number, row in enumerate(iter_jsonl(self.path), 1):

@@ -24,7 +24,7 @@ def _no_bool(value: Any) -> Any:
 
 
 def _prose(text: str) -> str:
-    return " ".join(text.split())[:MAX_TEXT]
+    return " ".join(text.encode("utf-8", "ignore").decode().split())[:MAX_TEXT]
 
 
 def _name(text: str) -> str:

@@ -53,7 +53,7 @@ def _find_object(text: str) -> tuple[dict[str, Any] | None, str]:
             if isinstance(value, dict):
                 return value, ""
             problem = "the reply is JSON but not an object"
-    start = text.find("{")
+    start = -1 if text.lstrip().startswith("[") else text.find("{")
     for _ in range(MAX_STARTS):
         if start < 0:
             break
