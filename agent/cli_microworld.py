@@ -6,9 +6,105 @@ from typing import Annotated, Any
 import typer
 
 from agent.config import RunConfig, parse_config
-from retrieval.errors import ConfigError
 
-app = typer.Typer(help="The micro-world: a small world with a student that has true gaps, to try things on.", no_args_is_help=True)
+app = typer.Typer(help="A small world with a student that has true gaps, to try things on.", no_args_is_help=True)
 
 #: Samples in the demo's pool.
 DEMO_POOL = 8000
+POOL_SEED = 1
+
+#: How the micro-world's student is asked and tuned; chosen on validation sets.
+SETTINGS: dict[str, Any] = {
+    "max_rounds": 3,
+    "student": {
+        "max_new_tokens": 96,
+        "rationale_prompt": "{question} Think in steps.",
+        "direct_prompt": "{question} Answer only.",
+    },
+    "teacher": {"model": "expert", "app": "eval.microworld.expert:app"},
+    "selection": {"budget": 400},
+    "tuning": {"epochs": 8, "learning_rate": 2e-3, "max_length": 256},
+}
+
+
+def make_data(folder: Path, task: str, pool: int) -> None:
+    """Write a task's validation set and holdout and a pool into `folder`; what is there is kept.
+
+    The test split is not written: it is for comparing strategies, and for nothing before that.
+    """
+    from eval.microworld.export import write_items
+    from eval.microworld.pool import make_pool
+    from eval.microworld.tasks import load_task
+
+    found = load_task(task)
+    for part in ("validation", "holdout"):
+        if not (folder / found.name / f"{part}.jsonl").exists():
+            write_items(found, part, folder / found.name)
+    if not (folder / f"pool-{pool}" / "pool.json").exists():
+        make_pool(folder / f"pool-{pool}", pool, POOL_SEED)
+
+
+def world_config(name: str, folder: Path, task: str, pool: int, **changes: Any) -> RunConfig:
+    """The configuration of a run on a task of the micro-world whose data are in `folder`; `changes` are of whole sections' keys."""
+    from eval.microworld import WEIGHTS
+    from eval.microworld.tasks import load_task
+
+    items = folder.resolve() / load_task(task).name
+    raw: dict[str, Any] = {
+        **SETTINGS,
+        "name": name,
+        "data": {"validation": str(items / "validation.jsonl"), "holdout": str(items / "holdout.jsonl")},
+        "pool": {"path": str(folder.resolve() / f"pool-{pool}" / "pool.json")},
+    }
+    raw["student"] = {**raw["student"], "model": str(WEIGHTS)}
+    for key, value in changes.items():
+        raw[key] = {**raw.get(key, {}), **value} if isinstance(value, dict) else value
+    return parse_config(raw, "the micro-world")
+
+
+def demo_config(task: str, run_dir: Path) -> RunConfig:
+    """The demo's configuration; its data are made beside the run folder if they are not there."""
+    folder = run_dir.parent / "microworld"
+    make_data(folder, task, DEMO_POOL)
+    return world_config(run_dir.name, folder, task, DEMO_POOL)
+
+
+@app.command()
+def make(
+    folder: Annotated[Path, typer.Argument(help="Where to write.")],
+    task: Annotated[str, typer.Option(help="Task: a name that ships, or a .yaml file.")] = "arithmetic",
+    pool: Annotated[int, typer.Option(min=1, help="Samples in the pool.")] = 24000,
+) -> None:
+    """Write a task's validation set and holdout, a pool, and a configuration to run them."""
+    from agent.init import render
+    from eval.microworld.tasks import load_task
+    from retrieval.files import write_text
+
+    make_data(folder, task, pool)
+    name = load_task(task).name
+    path = folder / f"{name}.yaml"
+    write_text(path, render(world_config(name, folder, task, pool)))
+    print(f"wrote {path}; next: gaptutor run {path}")
+
+
+@app.command()
+def student(
+    out: Annotated[Path, typer.Argument(help="Folder for the student's weights.")],
+    samples: Annotated[int, typer.Option(min=1, help="Questions and captions to learn from.")] = 900_000,
+    seed: Annotated[int, typer.Option(help="Seed of the weights and of what is shown.")] = 0,
+) -> None:
+    """Make the student again by its recipe (about half an hour on two idle cores)."""
+    from eval.microworld.pretrain import Recipe, pretrain, print_line
+
+    pretrain(Recipe(out=out, samples=samples, seed=seed), print_line)
+
+
+@app.command()
+def teacher(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine.")] = 8765,
+) -> None:
+    """Serve the expert teacher over the OpenAI chat protocol, on this machine only."""
+    import uvicorn
+
+    print(f"teacher.base_url: http://127.0.0.1:{port}/v1   teacher.model: expert")
+    uvicorn.run("eval.microworld.expert:app", host="127.0.0.1", port=port, log_level="warning")

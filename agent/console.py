@@ -13,12 +13,9 @@ Advance = Callable[[int, int], None]
 _WORDS = {
     "prepare": "reading the items and the pool",
     "evaluate": "the student answers",
-    "decide": "is it better?",
     "diagnose": "the teacher looks for the wrong steps",
-    "review": "gaps to be read by a person",
     "retrieve": "fetching samples from the pool",
     "tune": "tuning an adapter",
-    "control": "the random control",
     "finish": "writing the report",
 }
 
@@ -29,11 +26,10 @@ class Reporter:
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
         self.console = console or Console(stderr=True)
         self.quiet = quiet
-        self._progress: Progress | None = None
 
     def node(self, name: str, number: int) -> None:
         """A node begins."""
-        if name not in ("decide", "review"):
+        if name in _WORDS:
             self.say(f"[bold]round {number}[/bold] · {_WORDS[name]}")
 
     def say(self, text: str) -> None:
@@ -43,21 +39,14 @@ class Reporter:
 
     @contextmanager
     def bar(self, what: str) -> Iterator[Advance]:
-        """A progress bar; call what it gives with (done, total). Without a terminal, a line at the end says how long it took."""
-        if self.quiet:
-            yield lambda done, total: None
-            return
-        start, count = time.monotonic(), [0]
+        """A progress bar; call what it gives with (done, total). What stays is a line that says how long it took."""
+        start = time.monotonic()
         columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        hidden = self.quiet or not self.console.is_terminal
+        with Progress(*columns, console=self.console, transient=True, disable=hidden) as progress:
             task = progress.add_task(what, total=None)
-
-            def advance(done: int, total: int) -> None:
-                count[0] = done
-                progress.update(task, completed=done, total=total)
-
-            yield advance
-        self.say(f"  {what}: {count[0]} in {time.monotonic() - start:.1f} s")
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+        self.say(f"  {what}: {time.monotonic() - start:.1f} s")
 
     def table(self, table: Any) -> None:
         """Print something that rich can draw."""

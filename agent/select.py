@@ -1,8 +1,9 @@
 """A strategy end to end: what the needs of a round are, and which samples of the pool meet them."""
 
 import asyncio
+from collections.abc import Iterable, Mapping
 
-from agent.context import Context
+from agent.context import Context, Data
 from agent.gaps import Gaps
 from agent.teacher.skills import match_pool_skills
 from retrieval.files import write_json
@@ -30,3 +31,11 @@ async def match_needs(context: Context, gaps: Gaps, number: int) -> dict[str, li
     matches = {need.skill: names for need, names in zip(needs, found, strict=True)}
     write_json(context.folder.round(number) / "matches.json", {"schema": 1, "matches": matches})
     return matches
+
+
+def embed_candidates(context: Context, data: Data, matches: Mapping[str, Iterable[str]]) -> None:
+    """Embed the questions of all samples that match a need, which the selection then ranks; each is embedded once for all runs."""
+    samples = {sample for texts in matches.values() for text in texts for sample in data.index.samples(text)}
+    questions = sorted(set(data.index.questions(sorted(samples))))
+    with context.reporter.bar(f"indexing {len(questions)} questions of the pool") as advance, context.waiting("pool"):
+        data.index.question_vectors(questions, advance)

@@ -15,7 +15,7 @@ async def control(context: Context, state: State) -> Update:
     """Make the control of the rounds that want one: the kept round after the last one, or every round as it is decided."""
     for number in _rounds(context, state):
         if not (context.folder.control(number) / "evaluation.json").exists():
-            context.reporter.say(f"  control for round {number}: random samples, same number, same tuning")
+            context.reporter.say(f"[bold]round {number}[/bold] · its control: as many random samples, tuned the same way")
             await _make(context, number)
     return {}
 

@@ -7,7 +7,7 @@ from agent.gaps import Gaps, read_gaps
 from agent.node import Update, node
 from agent.nodes.tune import union
 from agent.rehearsal import write_own_rationales
-from agent.select import match_needs
+from agent.select import embed_candidates, match_needs
 from agent.state import State
 from retrieval.files import write_jsonl
 from retrieval.selection.needs import Selected, Shares
@@ -35,17 +35,17 @@ async def _select(context: Context, gaps: Gaps, number: int) -> list[Selected]:
     matches = await match_needs(context, gaps, number)
     items = {item.id: item.question for item in data.items}
     questions = items | {f"r{number:02d}-{item}": question for item, question in items.items()}
-    with context.reporter.bar("samples ranked"):
-        return select_targeted(
-            data.index,
-            gaps.gaps,
-            gaps.siblings,
-            matches,
-            questions=questions,
-            budget=config.selection.budget,
-            shares=Shares(config.selection.gaps, config.selection.siblings, config.selection.rehearsal),
-            taken=union(context, number - 1),
-            excluded=data.excluded,
-            seed=f"{config.seed}/{number}",
-            mode=config.selection.search,
-        )
+    embed_candidates(context, data, matches)
+    return select_targeted(
+        data.index,
+        gaps.gaps,
+        gaps.siblings,
+        matches,
+        questions=questions,
+        budget=config.selection.budget,
+        shares=Shares(config.selection.gaps, config.selection.siblings, config.selection.rehearsal),
+        taken=union(context, number - 1),
+        excluded=data.excluded,
+        seed=f"{config.seed}/{number}",
+        mode=config.selection.search,
+    )
