@@ -25,6 +25,13 @@ def prompt_text(processor: Any, prompt: str, images: int) -> str:
     return _render(processor, [(prompt, None)], images)
 
 
+def answer_lead(processor: Any) -> str:
+    """What the template puts between the model's cue and its words: often a space, said before each answer."""
+    before, after = prompt_text(processor, "a", 0), _render(processor, [("a", "b")], 0)
+    rest = after[len(before) :] if after.startswith(before) else ""
+    return rest.partition("b")[0] if "b" in rest else ""
+
+
 def special_tokens_missing(processor: Any, text: str) -> bool:
     """Whether the tokenizer has to add its special tokens: not if the template has written the first one already."""
     start = processor.tokenizer.bos_token

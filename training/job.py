@@ -35,6 +35,10 @@ from retrieval.files import (
 HALVINGS = 3
 #: Seconds that a child gets to save a checkpoint and leave when it is told to.
 GRACE = 30.0
+#: Seconds to wait for the work folder's lock: a child killed along with its parent may be about to let go of it.
+LOCK_WAIT = 10.0
+#: What Python runs as the child.
+CHILD = ("-m", "training.lora")
 #: Seconds between looks at the child's log.
 LOOK = 0.2
 
@@ -177,13 +181,14 @@ def _open_work(job: TuningJob, key: str) -> TuningJob:
     with storage_errors(job.work):
         job.work.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(job.work / "lock", timeout=10):
+        with FileLock(job.work / "lock", timeout=LOCK_WAIT):
             owner = job.work / "key.json"
             if not owner.is_file() or read_json(owner) != key:
                 for left in job.work.iterdir():
                     if left.name != "lock":
                         shutil.rmtree(left) if left.is_dir() else left.unlink()
                 job.log_path.unlink(missing_ok=True)
+                _log_of_child(job).unlink(missing_ok=True)
                 write_json(owner, key)
             clear_scratch(job.work)
     except Timeout:
@@ -200,7 +205,7 @@ async def _run_child(job: TuningJob, on_progress: Callable[[Progress], None]) ->
         output = open(_log_of_child(job), "ab")  # noqa: SIM115 - closed below
     with output:
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "training.lora", str(job.work / "job.json"), str(os.getpid()),
+            sys.executable, *CHILD, str(job.work / "job.json"), str(os.getpid()),
             stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=_environment(),
         )  # fmt: skip
     try:

@@ -14,7 +14,7 @@ from types import FrameType
 
 from retrieval.errors import GaptutorError
 from retrieval.files import write_json
-from training.job import TuningJob
+from training.job import LOCK_WAIT, TuningJob
 
 _PR_SET_PDEATHSIG = 1
 
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     from filelock import FileLock, Timeout
 
     try:
-        with FileLock(job.work / "lock", timeout=10):
+        with FileLock(job.work / "lock", timeout=LOCK_WAIT):
             if job.processes > 1:
                 return _launch(job, arguments[0])
             _see_one_gpu()

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from retrieval.errors import TuningError
 from retrieval.files import Log, read_jsonl, write_json, write_jsonl
@@ -47,6 +47,7 @@ def run(job: TuningJob, stopping: Callable[[], bool]) -> bool:
     data = prepare(job.samples, model, processor, chat, family, job.max_length, scratch)
     _check(data, job)
     trainer = _trainer(job, _adapted(model, job, target_pattern(model, family)), data, processor, arguments)
+    trainer.remove_callback(PrinterCallback)
     keeper = Keeper(job, trainer, stopping)
     trainer.add_callback(keeper)
     trainer.train(resume_from_checkpoint=keeper.resume())
@@ -241,7 +242,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
         loss = float(self.trainer.accelerator.reduce(self.trainer.step_loss, "mean"))
         if not math.isfinite(loss):
             raise TuningError(
-                f"the loss is {loss} at step {state.global_step}; lower tuning.learning_rate or take tuning.dtype=float32"
+                f"the loss is {loss} at step {state.global_step}; lower tuning.learning_rate or use float32"
             )
         self.log.append(
             {

@@ -24,6 +24,7 @@ class Asker:
     processor: Any
     family: Family
     stops: frozenset[int]
+    lead: str
 
     def answer(self, model: Any, requests: Sequence[Request], limit: int) -> list[Reply]:
         """Replies to a batch, in its order; a request that cannot be read gives one with `error`."""
@@ -41,9 +42,12 @@ class Asker:
         self, model: Any, requests: Sequence[Request], continuations: Sequence[Sequence[str]]
     ) -> list[list[float]]:
         """Mean log-probability per token of each continuation; NaN where the request cannot be read."""
-        wanted = {request.id: some for request, some in zip(requests, continuations, strict=True)}
+        wanted = {
+            request.id: [text if request.prefix or not text else self.lead + text for text in some]
+            for request, some in zip(requests, continuations, strict=True)
+        }
         readable, _ = self._read(requests)
-        scores = self._score(model, readable, [list(wanted[one.request.id]) for one in readable]) if readable else []
+        scores = self._score(model, readable, [wanted[one.request.id] for one in readable]) if readable else []
         found = {one.request.id: row for one, row in zip(readable, scores, strict=True)}
         return [found.get(r.id, [float("nan")] * len(wanted[r.id])) for r in requests]
 
@@ -62,7 +66,9 @@ class Asker:
         if mark and mark in request.prompt + request.prefix:
             raise DataError(f"its text holds the model's image token {mark}; take it out")
         pictures = [read_image(path) for path in request.images]
-        text = prompt_text(self.processor, request.prompt, len(pictures)) + request.prefix
+        text = prompt_text(self.processor, request.prompt, len(pictures))
+        if request.prefix:
+            text += self.lead + request.prefix
         return _Readable(request, text, pictures)
 
     def _tensors(self, model: Any, texts: Sequence[str], pictures: Sequence[Sequence[Any]]) -> Inputs:
@@ -76,11 +82,14 @@ class Asker:
         return generate(model, inputs, self.stops, limit, self.processor.tokenizer.pad_token_id)
 
     def _decode(self, prefix: str, said: list[int]) -> str:
-        """The text of new tokens. After a prefix they are read together with it, so that a leading space is kept."""
+        """The text of new tokens, without the lead. After a prefix they are read with it, so that their own space is
+        kept."""
         tokenizer = self.processor.tokenizer
         given = tokenizer(prefix, add_special_tokens=False).input_ids if prefix else []
         whole: str = tokenizer.decode(given + said, skip_special_tokens=True)
-        return whole[len(tokenizer.decode(given, skip_special_tokens=True)) :] if given else whole
+        if given:
+            return whole[len(tokenizer.decode(given, skip_special_tokens=True)) :]
+        return whole.removeprefix(self.lead)
 
     def _score(self, model: Any, readable: list["_Readable"], wanted: list[list[str]]) -> list[list[float]]:
         split = [self._split(one.text, some) for one, some in zip(readable, wanted, strict=True)]

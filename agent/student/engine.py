@@ -8,8 +8,9 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One thing to ask the student. `prompt` is the whole text of the user's turn (the template is filled in by the caller),
-    `images` come before it, and `prefix` is the part of the student's own answer that is given and to be continued."""
+    """One thing to ask the student. `prompt` is the whole text of the user's turn (the template is filled in by the
+    caller), `images` come before it, and `prefix` is the part of the student's own answer that is given and to be
+    continued."""
 
     id: str
     prompt: str
@@ -19,8 +20,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the student wrote (`text`, without the request's prefix). `cut` says that it ran into the token limit; `error`
-    says why there is no answer (an unreadable image, say), and is None where there is one."""
+    """What the student wrote (`text`, without the request's prefix). `cut` says that it ran into the token limit;
+    `error` says why there is no answer (an unreadable image, say), and is None where there is one."""
 
     id: str
     text: str

@@ -1,0 +1,243 @@
+"""Real tunings of a tiny student in real child processes."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+from peft import PeftModel
+
+import training.job
+from retrieval.errors import DataError, TuningError
+from retrieval.files import read_json, read_jsonl, write_json
+from tests.tiny_student import write_rows
+from training import Progress, TuningJob, TuningResult, tune
+from training.compose import compose
+from training.families import load_model
+
+
+def weights(out: Path) -> bytes:
+    return (out / "adapter_model.safetensors").read_bytes()
+
+
+def child_of(job: TuningJob) -> int:
+    """Process id of the child at work on a job."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and str(job.work / "job.json") in _command_line(entry):
+            return int(entry.name)
+    raise LookupError(job.work)
+
+
+def _command_line(entry: Path) -> str:
+    try:
+        return (entry / "cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def gone(pid: int) -> bool:
+    try:
+        return "Z" in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return True
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, student: Path, samples: Path) -> tuple[TuningJob, TuningResult]:
+    out = tmp_path_factory.mktemp("unbroken") / "adapter"
+    job = TuningJob(
+        model=str(student), samples=samples, out=out, rank=4, alpha=8, dropout=0.1, epochs=4, learning_rate=5e-3,
+        batch_size=8, micro_batch_size=4, dtype="float32",
+    )  # fmt: skip
+    told: list[Progress] = []
+    result = asyncio.run(tune(job, told.append))
+    assert [progress.step for progress in told] == list(range(1, 13))
+    return job, result
+
+
+async def test_an_adapter_is_published_whole_and_has_learned(unbroken: tuple[TuningJob, TuningResult]) -> None:
+    job, result = unbroken
+    assert {file.name for file in job.out.iterdir()} == {
+        "adapter_config.json", "adapter_model.safetensors", "manifest.json"
+    }  # fmt: skip
+    assert not job.work.exists()
+    assert (result.steps, result.samples, result.set_aside, result.micro_batch_size) == (12, 24, 0, 4)
+    assert result.loss_last < 0.8 * result.loss_first
+    rows = read_jsonl(job.log_path)
+    assert rows[-1]["step"] == 12
+    assert rows[-1]["samples"] == 96
+
+
+async def test_a_published_job_is_not_run_again(
+    unbroken: tuple[TuningJob, TuningResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, result = unbroken
+    monkeypatch.setattr(training.job, "CHILD", ("-c", "raise SystemExit('ran again')"))
+    assert await tune(replace(job, checkpoint_minutes=1.0)) == result
+    with pytest.raises(TuningError, match="ran again"):
+        await tune(replace(job, out=job.out.with_name("other"), seed=1))
+
+
+async def test_a_killed_child_goes_on_and_ends_with_the_weights_of_an_unbroken_one(
+    unbroken: tuple[TuningJob, TuningResult], job: TuningJob
+) -> None:
+    job = replace(job, checkpoint_minutes=1e-6)
+    killed: list[int] = []
+
+    def kill(progress: Progress) -> None:
+        if progress.step >= 5 and not killed:
+            killed.append(child_of(job))
+            os.kill(killed[0], signal.SIGKILL)
+
+    result = await tune(job, kill)
+    assert killed
+    assert weights(job.out) == weights(unbroken[0].out)
+    assert (result.loss_first, result.loss_last) == (unbroken[1].loss_first, unbroken[1].loss_last)
+    kept = [(row["step"], row["loss"]) for row in read_jsonl(job.log_path)]
+    assert kept == [(row["step"], row["loss"]) for row in read_jsonl(unbroken[0].log_path)]
+
+
+async def test_a_child_does_not_outlive_its_killed_parent_and_the_next_start_goes_on(
+    unbroken: tuple[TuningJob, TuningResult], job: TuningJob, tmp_path: Path
+) -> None:
+    job = replace(job, checkpoint_minutes=1e-6)
+    job.write(tmp_path / "job.json")
+    program = (
+        "import asyncio, sys; from pathlib import Path; from training import *\n"
+        "asyncio.run(tune(TuningJob.read(Path(sys.argv[1])), lambda p: print(p.step, flush=True)))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "job.json")], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    parent.stdout.readline()
+    child = child_of(job)
+    parent.kill()
+    parent.wait()
+    while not gone(child):
+        await asyncio.sleep(0.01)
+    steps: list[int] = []
+    await tune(job, lambda progress: steps.append(progress.step))
+    assert weights(job.out) == weights(unbroken[0].out)
+
+
+async def test_cancelling_ends_the_child_at_a_checkpoint(
+    unbroken: tuple[TuningJob, TuningResult], job: TuningJob
+) -> None:
+    children: list[int] = []
+
+    def cancel(progress: Progress) -> None:
+        if not children:
+            children.append(child_of(job))
+            task.cancel()
+
+    task = asyncio.create_task(tune(job, cancel))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert gone(children[0])
+    if not (job.work / "result.json").exists():
+        assert list(job.work.glob("checkpoint-*/whole.json"))
+    await tune(job)
+    assert weights(job.out) == weights(unbroken[0].out)
+
+
+async def test_when_memory_runs_out_the_micro_batch_is_halved_and_the_batch_stays(
+    unbroken: tuple[TuningJob, TuningResult], job: TuningJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "import sys, torch, training.lora, training.tune as tune\n"
+        "whole = tune.AnswerTrainer.training_step\n"
+        "def step(self, model, inputs, *rest):\n"
+        "    if len(inputs['labels']) > 2: raise torch.OutOfMemoryError('no room')\n"
+        "    return whole(self, model, inputs, *rest)\n"
+        "tune.AnswerTrainer.training_step = step\n"
+        "sys.exit(training.lora.main(sys.argv[1:]))"
+    )
+    monkeypatch.setattr(training.job, "CHILD", ("-c", program))
+    result = await tune(replace(job, micro_batch_size=None, dropout=0.0))
+    assert (result.steps, result.micro_batch_size) == (12, 2)
+    assert result.loss_first == pytest.approx(unbroken[1].loss_first, rel=1e-4)
+
+
+async def test_memory_that_never_suffices_fails_after_three_halvings(
+    job: TuningJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+
+    async def starve(job: TuningJob, on_progress: object) -> dict[str, str]:
+        tries.append(job.micro)
+        return {"kind": "memory", "message": "out of memory"}
+
+    monkeypatch.setattr(training.job, "_run_child", starve)
+    job.log_path.with_suffix(".log").write_text("")
+    with pytest.raises(TuningError, match="out of memory"):
+        await tune(replace(job, batch_size=64, micro_batch_size=None))
+    assert tries == [64, 32, 16, 8]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [({"learning_rate": 1e30}, "loss is|not finite"), ({"learning_rate": 1e-60}, "all zeros")],
+    ids=["not finite", "all zeros"],
+)
+async def test_an_adapter_that_must_not_be_served_is_not_published(
+    job: TuningJob, changed: dict[str, float], words: str
+) -> None:
+    with pytest.raises(TuningError, match=words):
+        await tune(replace(job, **changed))
+    assert not job.out.exists()
+
+
+async def test_samples_of_which_none_can_be_used_are_an_error_that_says_why(job: TuningJob, tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"id": "x", "turns": [["q", "a"]], "images": [str(tmp_path / "none.png")]}]
+    with pytest.raises(TuningError, match=r"none of the samples .* sample x: .*none.png"):
+        await tune(replace(job, samples=write_rows(tmp_path / "bad.jsonl", rows)))
+
+
+async def test_a_fault_in_the_child_is_quoted(job: TuningJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training.job, "CHILD", ("-c", "raise LookupError('the very reason')"))
+    with pytest.raises(TuningError, match=r"exit code 1: LookupError: the very reason; see .*tuning\.log"):
+        await tune(job)
+
+
+async def test_a_folder_in_which_another_process_tunes_is_left_alone(
+    job: TuningJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.job, "LOCK_WAIT", 0.0)
+    job.work.mkdir(parents=True)
+    write_json(job.work / "key.json", "theirs")
+    with FileLock(job.work / "lock"), pytest.raises(TuningError, match="another process is tuning"):
+        await tune(job)
+    assert read_json(job.work / "key.json") == "theirs"
+
+
+async def test_missing_samples_are_named(job: TuningJob, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none.jsonl does not exist"):
+        await tune(replace(job, samples=tmp_path / "none.jsonl"))
+
+
+async def test_a_composed_model_says_what_model_and_adapter_say(
+    unbroken: tuple[TuningJob, TuningResult], tmp_path: Path
+) -> None:
+    job, _ = unbroken
+    compose(job.model, job.out, tmp_path / "whole")
+    ids = torch.arange(4, 20)[None]
+    adapted = PeftModel.from_pretrained(load_model(job.model, torch.float32, "eager"), str(job.out))
+    whole = load_model(str(tmp_path / "whole"), torch.float32, "eager")
+    with torch.no_grad():
+        torch.testing.assert_close(whole(input_ids=ids).logits, adapted(input_ids=ids).logits, atol=1e-4, rtol=1e-4)
+    config = json.loads((tmp_path / "whole" / "config.json").read_text())
+    assert config["model_type"] == "llava"
+
+
+@pytest.mark.slow
+async def test_two_processes_tune_what_one_does(unbroken: tuple[TuningJob, TuningResult], job: TuningJob) -> None:
+    result = await tune(replace(job, processes=2, dropout=0.0, micro_batch_size=2))
+    assert result.steps == 12
+    assert result.loss_first == pytest.approx(unbroken[1].loss_first, rel=1e-4)
+    assert result.loss_last < 0.8 * result.loss_first
