@@ -5,7 +5,6 @@ it only says in which order names are shown. A name merges only if the teacher s
 teacher gives no reply, names stay apart.
 """
 
-import asyncio
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from agent.teacher.client import Teacher
 from agent.teacher.prompts import SameSkills
+from agent.teacher.stream import all_done
 
 #: Candidates in one request, and canonical names that a new name is compared with.
 CANDIDATES = 16
@@ -49,8 +49,9 @@ async def merge_names(
     merging = _Merging(teacher, known, names)
     if merging.waiting:
         merging.embed(encode)
-    await asyncio.gather(*(merging.nearest_wordings(group) for group in merging.groups if merging.waiting))
-    merging.settle(merging.groups)
+    if len(merging.waiting) > len(merging.groups):  # else it takes fewer requests to ask about each name
+        await all_done(merging.groups, merging.nearest_wordings, teacher.config.concurrency)
+        merging.settle(merging.groups)
     while merging.waiting:
         name = merging.waiting[0]
         found = await merging.same_group(name)
@@ -160,6 +161,10 @@ async def match_pool_skills(teacher: Teacher, skill: str, proposals: Sequence[st
     texts = list(dict.fromkeys(proposals))
     unsure = [text for text in texts if plain(text) != plain(skill)]
     chunks = [unsure[start : start + CANDIDATES] for start in range(0, len(unsure), CANDIDATES)]
-    found = await asyncio.gather(*(same_names(teacher, skill, chunk) for chunk in chunks))
+
+    async def ask(chunk: list[str]) -> list[str]:
+        return await same_names(teacher, skill, chunk)
+
+    found = await all_done(chunks, ask, teacher.config.concurrency)
     same = {text for chunk in found for text in chunk}
     return [text for text in texts if text in same or plain(text) == plain(skill)]

@@ -34,4 +34,14 @@ async def as_done(work: Iterable[T], do: Callable[[T], Awaitable[R]], limit: int
         await asyncio.gather(*pending, return_exceptions=True)
 
 
+async def all_done(work: Iterable[T], do: Callable[[T], Awaitable[R]], limit: int) -> list[R]:
+    """`as_done`, all results at once and in the order of `work`."""
+
+    async def numbered(pair: tuple[int, T]) -> tuple[int, R]:
+        return pair[0], await do(pair[1])
+
+    found = [result async for result in as_done(enumerate(work), numbered, limit)]
+    return [result for _, result in sorted(found, key=lambda pair: pair[0])]
+
+
 _END = object()

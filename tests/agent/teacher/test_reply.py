@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.teacher.prompts import DiagnosedError, Judged, NamedSkills, SameSkills
@@ -89,12 +89,14 @@ def test_a_skill_without_a_word_has_no_name() -> None:
     assert "needs a name" in parse_reply(reply, NamedSkills).problem
 
 
+@settings(deadline=None)
 @given(st.text() | st.binary().map(lambda data: data.decode("utf-8", "surrogateescape")))
 def test_no_text_raises(text: str) -> None:
     parse_reply(text, Judged)
     parse_reply("{" + text, Judged)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers()), st.text(alphabet=st.characters(exclude_characters="{}`")))
 def test_the_value_is_the_same_whatever_prose_is_around_it(same: list[int], prose: str) -> None:
     inside = json.dumps({"same": same})

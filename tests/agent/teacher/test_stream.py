@@ -1,0 +1,68 @@
+import asyncio
+from contextlib import aclosing
+from itertools import count
+
+import pytest
+
+from agent.teacher.stream import all_done, as_done
+
+
+async def test_results_come_as_they_are_ready_and_few_at_a_time() -> None:
+    under_way, most = 0, 0
+    gates = {number: asyncio.Event() for number in range(6)}
+    gates[2].set()
+
+    async def do(number: int) -> int:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await gates[number].wait()
+        under_way -= 1
+        return number
+
+    got = []
+    async for number in as_done(range(6), do, 3):
+        got.append(number)
+        gates[(number + 1) % 6].set()
+    assert got == [2, 3, 4, 5, 0, 1]
+    assert most == 3
+
+
+async def test_endless_work_is_drawn_only_as_there_is_room() -> None:
+    drawn = count()
+
+    async def do(number: int) -> int:
+        return number
+
+    async with aclosing(as_done(drawn, do, 4)) as results:
+        got = [await anext(results) for _ in range(10)]
+    assert len(set(got)) == 10
+    assert next(drawn) < 20
+
+
+async def test_a_failure_ends_it_and_cancels_the_rest() -> None:
+    cancelled = []
+
+    async def do(number: int) -> int:
+        if number == 1:
+            raise ValueError("one")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(number)
+            raise
+        return number
+
+    with pytest.raises(ValueError, match="one"):
+        async for _ in as_done(range(3), do, 3):
+            pass
+    assert sorted(cancelled) == [0, 2]
+
+
+async def test_all_results_are_in_the_order_of_the_work() -> None:
+    async def do(number: int) -> str:
+        for _ in range(5 - number):
+            await asyncio.sleep(0)
+        return str(number)
+
+    assert await all_done(range(5), do, 3) == list("01234")
