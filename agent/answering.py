@@ -51,7 +51,14 @@ async def _answer_set(context: Context, items: Sequence[Item], path: Path, adapt
     data = await context.ready()
     with context.reporter.bar(f"{path.stem} of {len(items)} items") as advance, context.waiting("student"):
         await answer_items(
-            context.student, items, path, adapter, context.config.student.rationale_prompt, data.scorer, context.teacher, advance
+            context.student,
+            items,
+            path,
+            adapter,
+            context.config.student.rationale_prompt,
+            data.scorer,
+            context.teacher,
+            advance,
         )
     answers = read_answers(path)
     _check_budget(answers, context.config.error_budget)

@@ -114,7 +114,9 @@ def demo(
 def evaluate(
     config: ConfigFile,
     items: Annotated[Path, typer.Option(help="The test set: any format that validation sets may have.")],
-    adapter: Annotated[Path | None, typer.Option(help="Folder of the adapter, e.g. runs/NAME/best; none: the student as it is.")] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="Folder of the adapter, e.g. runs/NAME/best; none: the student as it is.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the answers here (JSONL).")] = None,
     set_: Overrides = None,
     as_json: AsJson = False,
@@ -158,8 +160,17 @@ def doctor(as_json: AsJson = False) -> None:
     else:
         console = Console()
         for check in found:
-            mark = "[green]ok[/green]     " if check.ok else "[yellow]missing[/yellow]" if check.optional else "[red]wrong[/red]  "
-            console.print(f"{mark} {check.what}: {check.found}" + (f"\n        → {check.cure}" if check.cure else ""), highlight=False)
+            mark = (
+                "[green]ok[/green]     "
+                if check.ok
+                else "[yellow]missing[/yellow]"
+                if check.optional
+                else "[red]wrong[/red]  "
+            )
+            console.print(
+                f"{mark} {check.what}: {check.found}" + (f"\n        → {check.cure}" if check.cure else ""),
+                highlight=False,
+            )
     raise typer.Exit(0 if all(check.ok or check.optional for check in found) else 1)
 
 
@@ -174,8 +185,6 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(130)
     except asyncio.CancelledError:
         sys.exit(130)
-
-
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def make_data(folder: Path, task: str, pool: int) -> None:
 
 
 def world_config(name: str, folder: Path, task: str, pool: int, **changes: Any) -> RunConfig:
-    """The configuration of a run on a task of the micro-world whose data are in `folder`; `changes` are of whole sections' keys."""
+    """The configuration of a run on a task whose data are in `folder`; `changes` are merged into its sections."""
     from eval.microworld import WEIGHTS
     from eval.microworld.tasks import load_task
 

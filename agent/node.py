@@ -79,15 +79,15 @@ async def run_once(context: Context, state: State, spec: Node, work: Work) -> Up
     write_json(
         manifest, {"schema": 1, "key": key, "done": True, "seconds": round(before + seconds, 3), "update": update}
     )
-    context.folder.event(
-        "node_ended", node=spec.name, round=state["round"], seconds=round(seconds, 3), waited=waited
-    )
+    context.folder.event("node_ended", node=spec.name, round=state["round"], seconds=round(seconds, 3), waited=waited)
     return update
 
 
 def _key(context: Context, state: State, spec: Node, folder: Path) -> str:
     files = [(name, file_digest(folder / name) if (folder / name).exists() else None) for name in spec.inputs]
-    return digest([context.folder.id, spec.name, state["round"], state.get("best_round"), state.get("stop_reason"), files])
+    return digest(
+        [context.folder.id, spec.name, state["round"], state.get("best_round"), state.get("stop_reason"), files]
+    )
 
 
 def _clear(folder: Path, outputs: Sequence[str]) -> None:

@@ -3,9 +3,8 @@
 All of it is made once and found again; the pool's part lies in a store that runs share, under a lock while it is made.
 """
 
-from pathlib import Path
-
 from dataclasses import asdict
+from pathlib import Path
 
 from filelock import AsyncFileLock
 
@@ -32,7 +31,9 @@ async def make_data(context: Context) -> Data:
     with context.waiting("pool"):
         pool, index = await _pool_and_index(context)
         excluded = _excluded(context, pool, [*items, *holdout])
-    context.folder.status(pool=str(pool.folder), scorer={"name": scorer.name, "why": scorer.why}, excluded=len(excluded))
+    context.folder.status(
+        pool=str(pool.folder), scorer={"name": scorer.name, "why": scorer.why}, excluded=len(excluded)
+    )
     return Data(items, holdout, scorer, pool, index, frozenset(excluded))
 
 
@@ -45,13 +46,17 @@ def _items(context: Context) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
         items, holdout = read.items, extra.items
         shared = {item.id for item in items} & {item.id for item in holdout}
         if shared:
-            raise DataError(f"{data.holdout}: the id {min(shared)!r} is in {data.validation} too; ids must differ between the two")
+            raise DataError(
+                f"{data.holdout}: the id {min(shared)!r} is in {data.validation} too; ids must differ between the two"
+            )
     else:
         extra = Items((), ())
         items, holdout = split_holdout(read.items, data.holdout_share, seed)
     _check_read(context, data.validation, read)
     _check_read(context, data.holdout or data.validation, extra)
-    rows = [{**item.to_row(), "holdout": False} for item in items] + [{**item.to_row(), "holdout": True} for item in holdout]
+    rows = [{**item.to_row(), "holdout": False} for item in items] + [
+        {**item.to_row(), "holdout": True} for item in holdout
+    ]
     write_jsonl(context.folder.path / "items.jsonl", rows)
     aside = [*read.set_aside, *extra.set_aside]
     context.folder.status(set_aside=[asdict(each) for each in aside])
@@ -129,7 +134,9 @@ def _excluded(context: Context, pool: Pool, items: list[Item]) -> set[str]:
     if not done.exists() or read_json(done).get("pool") != pool.key:
         images = [image for item in items for image in item.images]
         found = overlap(pool, images, [item.question for item in items if not item.images])
-        write_jsonl(path, ({"schema": 1, "sample": sample, "reason": reason} for sample, reason in sorted(found.items())))
+        write_jsonl(
+            path, ({"schema": 1, "sample": sample, "reason": reason} for sample, reason in sorted(found.items()))
+        )
         write_json(done, {"schema": 1, "pool": pool.key, "excluded": len(found)})
         context.reporter.say(f"  {len(found)} samples of the pool show a validation item and are left out")
     return {row["sample"] for row in read_jsonl(path)}

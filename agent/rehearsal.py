@@ -40,7 +40,9 @@ async def write_own_rationales(context: Context, number: int, selected: Sequence
     done = {row["sample"] for row in read_jsonl(path)}
     with Log(path) as log, context.reporter.bar("the student's own rationales") as advance, context.waiting("student"):
         async for reply in context.student.answer(requests, None, done):
-            log.append({"schema": 1, "sample": reply.id, "text": reply.text, "right": _right(reply.text, gold[reply.id])})
+            log.append(
+                {"schema": 1, "sample": reply.id, "text": reply.text, "right": _right(reply.text, gold[reply.id])}
+            )
             done.add(reply.id)
             advance(len(done), len(requests))
 

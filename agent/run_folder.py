@@ -1,9 +1,9 @@
 """The folder of a run: one process at a time, readable without our code.
 
-    config.yaml  run.json  lock  items.jsonl  checkpoints.sqlite  events.jsonl  metrics.jsonl  teacher.jsonl  report.html
-    rounds/00/   answers.jsonl  holdout.jsonl  evaluation.json  round.json
-    rounds/01/   diagnoses.jsonl  right.jsonl  gaps.json  selection.jsonl  adapter/  tuning.jsonl  answers.jsonl  …  [control/]
-    best/        the adapter to use
+config.yaml  run.json  lock  items.jsonl  checkpoints.sqlite  events.jsonl  metrics.jsonl  teacher.jsonl  report.html
+rounds/00/   answers.jsonl  holdout.jsonl  evaluation.json  round.json
+rounds/01/   diagnoses.jsonl  right.jsonl  gaps.json  selection.jsonl  adapter/  tuning.jsonl  answers.jsonl  …  [control/]
+best/        the adapter to use
 """
 
 import os
@@ -130,7 +130,9 @@ def _prepare(path: Path, config: RunConfig, if_exists: IfExists) -> None:
     """Make what a run folder begins with, or check what is there."""
     started = (path / "run.json").exists()
     if started and if_exists == "raise":
-        raise RunError(f"{path} holds a run already; resume it with --if-exists resume or remove it with --if-exists delete")
+        raise RunError(
+            f"{path} holds a run already; resume it with --if-exists resume or remove it with --if-exists delete"
+        )
     if started and if_exists == "delete":
         for entry in path.iterdir():
             if entry.name != "lock":

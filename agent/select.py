@@ -34,7 +34,7 @@ async def match_needs(context: Context, gaps: Gaps, number: int) -> dict[str, li
 
 
 def embed_candidates(context: Context, data: Data, matches: Mapping[str, Iterable[str]]) -> None:
-    """Embed the questions of all samples that match a need, which the selection then ranks; each is embedded once for all runs."""
+    """Embed the questions of all samples that match a need, for the selection to rank; each is embedded once for all runs."""
     samples = {sample for texts in matches.values() for text in texts for sample in data.index.samples(text)}
     questions = sorted(set(data.index.questions(sorted(samples))))
     with context.reporter.bar(f"indexing {len(questions)} questions of the pool") as advance, context.waiting("pool"):

@@ -12,12 +12,17 @@ from retrieval.selection.random import select_random
 
 @node()
 async def control(context: Context, state: State) -> Update:
-    """Make the control of the rounds that want one: the kept round after the last one, or every round as it is decided."""
+    """Make the control of the rounds that want one: the kept round after the last one, or every round as it is decided.
+
+    The last node of a round: where the loop goes on, it moves on to the next.
+    """
     for number in _rounds(context, state):
         if not (context.folder.control(number) / "evaluation.json").exists():
-            context.reporter.say(f"[bold]round {number}[/bold] · its control: as many random samples, tuned the same way")
+            context.reporter.say(
+                f"[bold]round {number}[/bold] · its control: as many random samples, tuned the same way"
+            )
             await _make(context, number)
-    return {}
+    return {} if state["stop_reason"] else {"round": state["round"] + 1}
 
 
 def _rounds(context: Context, state: State) -> list[int]:

@@ -35,12 +35,7 @@ async def decide(context: Context, state: State) -> Update:
     write_json(context.folder.round(number) / "round.json", record)
     context.folder.metric(round=number, accuracy=state["accuracies"][number], best_round=best, p_value=p_value)
     context.folder.status(best_round=best)
-    return {
-        "best_round": best,
-        "since_best": since,
-        "stop_reason": reason,
-        "round": number if reason else number + 1,
-    }
+    return {"best_round": best, "since_best": since, "stop_reason": reason}
 
 
 def _stop_reason(context: Context, state: State, best: int, since: int) -> str | None:

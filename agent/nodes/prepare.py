@@ -11,6 +11,8 @@ async def prepare(context: Context, state: State) -> Update:
     """Make what every round needs (`Context.ready`); first see that the teacher is there, before hours are spent."""
     with context.waiting("teacher"):
         # Any short question would do: an address, key or model that is wrong raises TeacherError.
-        await context.teacher.ask("same_skill", {"skill": "reading a clock", "candidates": ["telling the time"]}, SameSkills)
+        await context.teacher.ask(
+            "same_skill", {"skill": "reading a clock", "candidates": ["telling the time"]}, SameSkills
+        )
     await context.ready()
     return {}

@@ -1,0 +1,198 @@
+"""What the loop brings on the micro-world: `python -m benchmarks.tasks [--tasks …] [--seeds 0 1 2] [--workers 2]`.
+
+For each task and seed one run, as `gaptutor demo` makes it. All accuracies are on the holdout (400 items, never diagnosed); the
+test splits are not read.
+- before: the student as it came. ours: the kept adapter (round 0 if none was shown to be better).
+- control: as many random samples as the kept round had, tuned the same way.
+- pool: the whole pool, with the same number of sample presentations and the same schedule as ours.
+- outside: accuracy on known skills that the task does not use (400 items, digits of the validation scans).
+Rows are kept in OUT/rows.jsonl, so a stopped call goes on; the table goes to benchmarks/tasks.md.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.answering import answer_items, read_answers
+from agent.cli_microworld import make_data, world_config
+from agent.console import Reporter
+from agent.context import Context
+from agent.drive import drive
+from agent.nodes.tune import tune_on, union
+from agent.run_folder import RunFolder
+from eval.answers import evaluate_answers
+from eval.microworld.export import write_items
+from eval.microworld.programs import KNOWN
+from eval.microworld.tasks import Task, load_task, task_names
+from eval.statistics import mean_interval
+from eval.task import load_items
+from retrieval.files import Log, read_json, read_jsonl, write_text
+
+OUTSIDE_SEED = 90_000
+
+
+async def one(out: Path, task: str, seed: int, pool: int) -> dict[str, Any]:
+    """Run a task with a seed, then the arms that the run itself does not have. Returns a row of the table."""
+    run = out / "runs" / f"{task}-{seed}"
+    config = world_config(run.name, out / "data", task, pool, seed=seed)
+    start = time.monotonic()
+    ending = await drive(config, run, "resume", Reporter(quiet=True))
+    seconds = time.monotonic() - start
+    if ending != "finished":
+        raise RuntimeError(f"{run} {ending}")
+    status, rounds = read_json(run / "run.json"), sorted((run / "rounds").iterdir())
+    best = status["best_round"]
+    row: dict[str, Any] = {
+        "task": task,
+        "seed": seed,
+        "rounds": len(rounds) - 1,
+        "best": best,
+        "stop": status["stop_reason"],
+    }
+    row |= {
+        "before": _holdout(rounds[0]),
+        "ours": _holdout(rounds[best]),
+        "seconds": status["seconds"],
+        "wall": seconds,
+    }
+    context = Context.build(config, RunFolder.open(run, config), Reporter(quiet=True))
+    try:
+        kept = best or len(rounds) - 1
+        row |= await _arms(context, kept, best)
+        row["control"] = _holdout(context.folder.control(kept)) if best else row["before"]
+        row["samples"] = len(union(context, kept))
+        row["outside"] = await _outside(context, out, task, kept, best)
+    finally:
+        await context.close()
+    return row
+
+
+def _holdout(folder: Path) -> float:
+    return float(read_json(folder / "evaluation.json")["holdout"]["accuracy"])
+
+
+async def _arms(context: Context, kept: int, best: int) -> dict[str, Any]:
+    """The whole pool at matched compute: its samples are as many presentations as the kept round's."""
+    data, folder = await context.ready(), context.folder.path / "pool-arm"
+    presentations = len(union(context, kept)) * context.config.tuning.epochs
+    ids = [each for each in data.pool.ids if each not in data.excluded]
+    tuning = context.config.tuning.model_copy(update={"epochs": presentations / len(ids)})
+    config, context.config = context.config, context.config.model_copy(update={"tuning": tuning})
+    start = time.monotonic()
+    await tune_on(context, ids, folder, {})
+    context.config = config
+    accuracy = await _accuracy(context, data.holdout, folder / "holdout.jsonl", folder / "adapter")
+    return {"pool": accuracy, "pool_seconds": time.monotonic() - start}
+
+
+async def _accuracy(context: Context, items: Any, path: Path, adapter: Path | None) -> float:
+    data, name = await context.ready(), None
+    if adapter is not None:
+        name = "-".join(adapter.parts[-3:])
+        await context.student.load_adapter(name, adapter)
+    prompt = context.config.student.rationale_prompt
+    await answer_items(
+        context.student, items, path, name, prompt, data.scorer, context.teacher, lambda done, total: None
+    )
+    if name:
+        await context.student.drop_adapter(name)
+    return evaluate_answers(read_answers(path)).accuracy
+
+
+async def _outside(context: Context, out: Path, task: str, kept: int, best: int) -> dict[str, float]:
+    """Accuracy of each arm on known skills that the task does not use."""
+    folder = out / "data" / load_task(task).name / "outside"
+    if not (folder / "holdout.jsonl").exists():
+        others = {name: 1.0 for name in KNOWN if name not in load_task(task).programs}
+        write_items(Task(f"outside {task}", "", OUTSIDE_SEED, others, {}), "holdout", folder)
+    items = load_items(folder / "holdout.jsonl").items
+    rounds, arms = context.folder.path, {"before": None, "pool": context.folder.path / "pool-arm" / "adapter"}
+    if best:
+        arms |= {"ours": context.folder.round(kept) / "adapter", "control": context.folder.control(kept) / "adapter"}
+    found = {
+        arm: await _accuracy(context, items, rounds / f"outside-{arm}.jsonl", adapter) for arm, adapter in arms.items()
+    }
+    return {"ours": found["before"], "control": found["before"], **found}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The table, a line a task (mean and range over seeds), and the figures over all tasks."""
+    lines = [
+        "| task | before | control | ours | pool | ours − control | outside: before | control | ours | samples | s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for task in sorted({row["task"] for row in rows}):
+        lines.append(_line(task, [row for row in rows if row["task"] == task]))
+    gains = [_gain(rows, task) for task in sorted({row["task"] for row in rows})]
+    if len(gains) > 1:
+        low, high = mean_interval(gains)
+        outside = np.mean([row["outside"]["ours"] - row["outside"]["control"] for row in rows])
+        lines.append(
+            f"\nOurs − control, mean over {len(gains)} tasks: {np.mean(gains):+.3f} (95% bootstrap interval over tasks "
+            f"{low:+.3f} to {high:+.3f}); outside the task {outside:+.3f}."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _gain(rows: list[dict[str, Any]], task: str) -> float:
+    return float(np.mean([row["ours"] - row["control"] for row in rows if row["task"] == task]))
+
+
+def _line(task: str, rows: list[dict[str, Any]]) -> str:
+    def cell(values: list[float]) -> str:
+        return f"{np.mean(values):.3f} ({min(values):.3f}–{max(values):.3f})" if len(values) > 1 else f"{values[0]:.3f}"
+
+    cells = [cell([row[arm] for row in rows]) for arm in ("before", "control", "ours", "pool")]
+    cells.append(f"{np.mean([row['ours'] - row['control'] for row in rows]):+.3f}")
+    cells += [cell([row["outside"][arm] for row in rows]) for arm in ("before", "control", "ours")]
+    cells += [f"{np.mean([row['samples'] for row in rows]):.0f}", f"{np.mean([row['wall'] for row in rows]):.0f}"]
+    return f"| {task} | " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="*", default=task_names())
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--pool", type=int, default=24000)
+    parser.add_argument("--workers", type=int, default=2, help="runs side by side, each with its share of the cores")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark-tasks"))
+    parser.add_argument("--one", nargs=2, metavar=("TASK", "SEED"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        row = asyncio.run(one(given.out, given.one[0], int(given.one[1]), given.pool))
+        with Log(given.out / "rows" / f"{given.one[0]}-{given.one[1]}.jsonl") as log:
+            log.append(row)
+        return
+    for task in given.tasks:
+        make_data(given.out / "data", task, given.pool)
+    cores = max(1, len(os.sched_getaffinity(0)) // given.workers)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(cores)}
+
+    def start(point: tuple[int, str]) -> None:
+        seed, task = point
+        if (given.out / "rows" / f"{task}-{seed}.jsonl").exists():
+            return
+        command = [sys.executable, "-m", "benchmarks.tasks", "--out", str(given.out), "--pool", str(given.pool)]
+        done = subprocess.run([*command, "--one", task, str(seed)], env=environment, check=False)
+        print(f"{task} seed {seed}: " + ("done" if done.returncode == 0 else f"failed ({done.returncode})"), flush=True)
+
+    with ThreadPoolExecutor(given.workers) as workers:
+        list(workers.map(start, [(seed, task) for seed in given.seeds for task in given.tasks]))
+    rows = [row for path in sorted((given.out / "rows").glob("*.jsonl")) for row in read_jsonl(path)]
+    head = f"# The loop on the micro-world\n\nMade by `{' '.join(['python -m benchmarks.tasks', *sys.argv[1:]])}`.\n\n"
+    write_text(Path(__file__).with_suffix(".md"), head + (__doc__ or "").split("\n", 2)[2] + "\n" + table(rows))
+    print(json.dumps({"rows": len(rows)}))
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
