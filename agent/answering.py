@@ -1,9 +1,9 @@
 """The student answers items: each answer is scored and written when it arrives, and none is asked for twice."""
 
-import asyncio
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from agent.context import Context
 from agent.student import Request, Student, make_student
 from agent.teacher.client import Teacher
 from agent.teacher.prompts import Judged
+from agent.teacher.stream import as_done
 from eval.answers import Answer, Evaluation, Figures, evaluate_answers, read_answer
 from eval.scorers import Scorer, make_scorer
 from eval.task import Item, load_items
@@ -75,34 +76,39 @@ async def answer_items(
     teacher: Teacher,
     advance: Advance,
 ) -> None:
-    """Append to `path` the answers that are not in it yet, each when it arrives."""
+    """Append to `path` the answers that are not in it yet, each when it arrives.
+
+    Those that only the teacher can score are written unjudged, and once more with its verdict: the last row of an item counts.
+    """
     by_id = {item.id: item for item in items}
     done = {row["item"] for row in read_jsonl(path)}
     requests = [Request(item.id, prompt.replace("{question}", item.prompt_text), item.images) for item in items]
-    judging: set[asyncio.Task[None]] = set()
+
+    async def judge(answer: Answer) -> Answer:
+        return await _judge(teacher, by_id[answer.item], answer)
+
     with Log(path) as log:
         async for reply in student.answer(requests, adapter, done):
-            answer = read_answer(by_id[reply.id], reply.text, scorer, reply.cut, reply.error)
-            if answer.kind == "unjudged":
-                judging.add(asyncio.create_task(_judge(teacher, by_id[reply.id], answer, log)))
-            else:
-                log.append(answer.to_row())
+            log.append(read_answer(by_id[reply.id], reply.text, scorer, reply.cut, reply.error).to_row())
             done.add(reply.id)
             advance(len(done), len(items))
-        await asyncio.gather(*judging)
+        unjudged = [answer for answer in read_answers(path) if answer.kind == "unjudged"]
+        async with aclosing(as_done(unjudged, judge, teacher.config.concurrency)) as verdicts:
+            async for answer in verdicts:
+                log.append(answer.to_row())
 
 
-async def _judge(teacher: Teacher, item: Item, answer: Answer, log: Log) -> None:
-    asked = await teacher.ask(
-        "judge", {"question": item.prompt_text, "gold": list(item.answers), "answer": answer.final}, Judged
-    )
+async def _judge(teacher: Teacher, item: Item, answer: Answer) -> Answer:
+    data = {"question": item.prompt_text, "gold": list(item.answers), "answer": answer.final}
+    asked = await teacher.ask("judge", data, Judged)
     verdict = asked.value.correct if asked.value else None
-    log.append(answer.judged(verdict, f"the teacher gave no verdict ({asked.state}: {asked.reason})").to_row())
+    return answer.judged(verdict, f"the teacher gave no verdict ({asked.state}: {asked.reason})")
 
 
 def read_answers(path: Path) -> list[Answer]:
-    """The answers in a file, in the order of item ids."""
-    return sorted((Answer.from_row(row) for row in read_jsonl(path)), key=lambda answer: answer.item)
+    """The answers in a file, in the order of item ids; of several rows of an item, the last."""
+    rows = {row["item"]: row for row in read_jsonl(path)}
+    return [Answer.from_row(rows[item]) for item in sorted(rows)]
 
 
 def _check_budget(answers: Sequence[Answer], budget: float) -> None:

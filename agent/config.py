@@ -6,6 +6,7 @@ quote it. Secrets never stand here: fields ending in `_env` name an environment 
 
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -112,6 +113,13 @@ class TeacherConfig(Section):
     """US dollars per million prompt tokens, for the cost in the report."""
     price_out: float = Field(0.0, ge=0)
     """US dollars per million reply tokens."""
+
+    @model_validator(mode="after")
+    def _no_secret_in_address(self) -> Self:
+        parts = urlsplit(self.base_url)
+        if parts.password or parts.username or parts.query:
+            raise ValueError("teacher.base_url must hold no user, password or query; keys go into the environment")
+        return self
 
 
 class DiagnosisConfig(Section):
@@ -277,7 +285,7 @@ def _anchor(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
 def _explain(error: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"there is no key `{key}`; `gaptutor init --help` and docs/configuration.md list them"
+        return f"there is no key `{key}`; `gaptutor init` writes a file with all of them"
     if error["type"] == "missing":
         return f"`{key}` is missing"
     return (

@@ -1,11 +1,12 @@
 """A strategy end to end: what the needs of a round are, and which samples of the pool meet them."""
 
-import asyncio
 from collections.abc import Iterable, Mapping
 
 from agent.context import Context, Data
 from agent.gaps import Gaps
+from agent.prepare import check_teacher
 from agent.teacher.skills import match_pool_skills
+from agent.teacher.stream import all_done
 from retrieval.files import write_json
 from retrieval.selection.needs import Gap, Sibling
 
@@ -27,7 +28,9 @@ async def match_needs(context: Context, gaps: Gaps, number: int) -> dict[str, li
         return await match_pool_skills(context.teacher, need.skill, [hit.text for hit in proposals])
 
     with context.waiting("teacher"):
-        found = await asyncio.gather(*map(match, needs))
+        found = await all_done(needs, match, context.config.teacher.concurrency)
+    lost = context.teacher.tally("same_skill")
+    check_teacher(lost.lost, lost.asked, context.config.error_budget)
     matches = {need.skill: names for need, names in zip(needs, found, strict=True)}
     write_json(context.folder.round(number) / "matches.json", {"schema": 1, "matches": matches})
     return matches
