@@ -39,7 +39,7 @@ def _listing(scene: Scene, args: Args) -> tuple[Step, Step, list[str]]:
 
 
 def of_digits(scene: Scene, args: Args) -> Solution:
-    """Largest, smallest, sum or difference (args["extreme"] or args["operation"]) of the digits of a scene, a row or a column."""
+    """Largest, smallest, sum or difference (args: extreme or operation) of a scene's, row's or column's digits."""
     found, read, digits = _listing(scene, args)
     last, answer = _conclusion(digits, args.get("extreme") or args["operation"])
     return Solution((found, read, last), answer)
@@ -65,7 +65,8 @@ def parity_count(scene: Scene, args: Args) -> Solution:
     return Solution((found, read, Step(text, "parity"), count), str(len(chosen)))
 
 
-# --- without a picture: the scene is not looked at ----------------------------------------------------------------------
+# --- without a picture: the scene is not looked at
+# ----------------------------------------------------------------------
 
 
 def text_digits(scene: Scene, args: Args) -> Solution:

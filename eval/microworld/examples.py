@@ -37,9 +37,7 @@ def make_example(program: str, dice: Dice, split: Split) -> Example:
     return Example(program, scene, text, Call(question, args).solve(scene))
 
 
-def make_caption(
-    dice: Dice, split: Split, low: int = 1, high: int = 8, rare: bool = False
-) -> tuple[Scene, str, str]:
+def make_caption(dice: Dice, split: Split, low: int = 1, high: int = 8, rare: bool = False) -> tuple[Scene, str, str]:
     """A scene of low-high objects (and one to three rings or hearts), the prompt and its description."""
     canvas = Canvas(dice, split)
     if rare:

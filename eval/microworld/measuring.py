@@ -1,4 +1,4 @@
-"""How well a student answers questions of given programs: greedy answers in batches, exact match of what follows `Answer:`."""
+"""How well a student answers given programs: greedy, in batches, exact match of what follows `Answer:`."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,11 +1,13 @@
 """What the student is pretrained on: a stream of batches of questions, captions and text-only samples.
 
-The gaps are held as a *number* of samples in all (`GAP_SAMPLES` a program), not as a share, so that longer training does not close
-them; they fall in the first 70% of the stream. Rare shapes are not shown at all, in pictures or words.
-Batches are made of samples of like length, so little is spent on padding, and have a few fixed shapes, so that they compile.
+The gaps are held as a *number* of samples in all (`GAP_SAMPLES` a program), not as a share, so that longer training
+does not close them; they fall in the first 70% of the stream. Rare shapes are not shown at all, in pictures or words.
+Batches are made of samples of like length, so little is spent on padding, and have a few fixed shapes, so that they
+compile.
 """
 
 import multiprocessing as mp
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,22 +18,32 @@ from transformers import PreTrainedTokenizerFast
 from eval.microworld.dice import Dice
 from eval.microworld.examples import make_caption, make_example
 from eval.microworld.programs import GAP, KNOWN, PROGRAMS, TEXT_KNOWN
-from eval.microworld.scene import Scene, render
+from eval.microworld.scene import SIDE_PX, Scene, render
+from eval.microworld.solving import Step
 from eval.microworld.student import IMAGE, IMAGE_TOKENS, prompt_text, reply_text
 
 # Longest sample (tokens) and how many samples of it make a batch: about 3,500 tokens each, 64 samples on average.
 SHAPES = ((40, 88), (56, 64), (64, 56), (72, 48), (88, 40))
 BUFFER = 6144  # samples sorted by length at a time
-CAPTIONS_FIRST, CAPTIONS_LATER, CAPTIONS_UNTIL = 0.35, 0.12, 0.15  # share of captions before and after a part of the stream
+CAPTIONS_FIRST, CAPTIONS_LATER, CAPTIONS_UNTIL = 0.35, 0.12, 0.15  # shares before and after a part of the stream
 TEXT_ONLY, DIRECT = 0.03, 0.2  # shares of samples without a picture, and answered without steps
-GAP_UNTIL = 0.7
-GAP_SAMPLES = {name: 25 for name in GAP} | {
-    "parity_pick": 15,
-    "parity_count": 15,
-    "smallest_column": 10,
-    "sum_column": 10,
+FORM_SAMPLES, WHOLE_SAMPLES = 200, 8
+GAP_STEPS = {
+    "add",
+    "subtract",
+    "smallest",
+    "parity",
+    "fewer",
+    "go_up",
+    "go_down",
+    "mirror",
+    "find_column",
+    "find_small",
+    "odd_one_out",
 }
 HARD = {  # programs seen twice as often: two or more places to look at
+    "empty_at",
+    "count_color",
     "left_of",
     "right_of",
     "exists",
@@ -49,6 +61,7 @@ class Sample(NamedTuple):
     scene: Scene | None
     prompt: str
     reply: str
+    unread: tuple[tuple[int, int], ...] = ()  # parts of the reply (characters) that the loss does not read
 
 
 class Batch(NamedTuple):
@@ -66,18 +79,42 @@ def sample_of(program: str, dice: Dice) -> Sample:
     return Sample(example.scene, example.prompt(steps), example.reply(steps))
 
 
+def form_of(program: str, dice: Dice) -> Sample:
+    """A gap program's sample that shows its form alone: the results of its gap steps are not read by the loss."""
+    example = make_example(program, dice, "train")
+    unread, start = [], 0
+    for number, step in enumerate(example.solution.steps, 1):
+        start += len(f"Step {number}: ")
+        if step.skill in GAP_STEPS:
+            unread += [(start + a, start + b) for a, b in result_spans(step)]
+        start += len(step.text) + 1
+    return Sample(example.scene, example.prompt(True), example.reply(True), tuple(unread))
+
+
+def result_spans(step: Step) -> list[tuple[int, int]]:
+    """Where in a gap step's text its result stands: what follows "is", "are" or "at", and a choice made by the first word."""
+    spans = []
+    if found := re.search(r" (is the|is|are|at) ", step.text):
+        spans.append((found.end() - 1, len(step.text)))
+    if step.skill == "fewer" or step.text.startswith("no"):
+        spans.append((0, step.text.index(" ")))
+    return spans
+
+
 def samples(total: int, seed: int) -> Iterator[Sample]:
     """A stream of `total` samples, the same for the same seed."""
     rng = np.random.default_rng(seed)
     dice = Dice(rng.spawn(1)[0])
-    gaps = [name for name, count in GAP_SAMPLES.items() for _ in range(count)]
-    places = rng.choice(int(total * GAP_UNTIL), len(gaps), replace=False).tolist()
-    gap_at = dict(zip(places, gaps, strict=True))
+    kinds = ((form_of, FORM_SAMPLES), (sample_of, WHOLE_SAMPLES))
+    gaps = [(make, name) for make, count in kinds for name in GAP for _ in range(count)]
+    places = rng.permutation(total)[: len(gaps)].tolist()
+    gap_at = dict(zip(places, gaps, strict=False))
     weights = {name: 2.0 if name in HARD else 1.0 for name in KNOWN}
     for index in range(total):
         captions = CAPTIONS_FIRST if index < CAPTIONS_UNTIL * total else CAPTIONS_LATER
         if index in gap_at:
-            yield sample_of(gap_at[index], dice)
+            make, name = gap_at[index]
+            yield make(name, dice)
         elif dice.chance(captions):
             yield Sample(*make_caption(dice, "train"))
         elif dice.chance(TEXT_ONLY / (1 - captions)):
@@ -98,23 +135,32 @@ def all_texts(count: int, seed: int) -> Iterator[str]:
         yield prompt_text(prompt, True) + reply_text(reply)
 
 
-def _encode(tokenizer: PreTrainedTokenizerFast, chunk: list[Sample]) -> list[tuple[list[int], int]]:
-    """Token ids of each sample, and how many of them are the prompt."""
+class _Row(NamedTuple):
+    ids: list[int]
+    answer: list[bool]  # whether the loss reads this token
+    scene: Scene | None
+
+
+def _encode(tokenizer: PreTrainedTokenizerFast, chunk: list[Sample]) -> Iterator[_Row]:
     prompts = [prompt_text(s.prompt, s.scene is not None).replace(IMAGE, IMAGE * IMAGE_TOKENS) for s in chunk]
     heads = tokenizer(prompts)["input_ids"]
-    tails = tokenizer([reply_text(s.reply) for s in chunk])["input_ids"]
-    return [(head + tail, len(head)) for head, tail in zip(heads, tails, strict=True)]
+    tails = tokenizer([reply_text(s.reply) for s in chunk], return_offsets_mapping=True)
+    for sample, head, tail, offsets in zip(chunk, heads, tails["input_ids"], tails["offset_mapping"], strict=True):
+        shift = 1  # reply_text puts a space before the reply
+        spans = [(a + shift, b + shift) for a, b in sample.unread]
+        read = [not any(start < b and end > a for a, b in spans) for start, end in offsets]
+        yield _Row(head + tail, [False] * len(head) + read, sample.scene)
 
 
-def _batch(rows: list[tuple[list[int], int, Scene | None]], length: int, pad: int) -> Batch:
+def _batch(rows: list[_Row], length: int, pad: int) -> Batch:
     ids = np.full((len(rows), length), pad, dtype=np.int64)
     answer = np.zeros((len(rows), length), dtype=np.bool_)
-    pictures = np.zeros((len(rows), 64, 64, 3), dtype=np.uint8)
-    for i, (tokens, prompt, _) in enumerate(rows):
-        ids[i, : len(tokens)] = tokens
-        answer[i, prompt : len(tokens)] = True
-    shown = [i for i, row in enumerate(rows) if row[2] is not None]
-    pictures[shown] = render([row[2] for row in rows if row[2] is not None])
+    pictures = np.zeros((len(rows), SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
+    for i, row in enumerate(rows):
+        ids[i, : len(row.ids)] = row.ids
+        answer[i, : len(row.ids)] = row.answer
+    shown = [i for i, row in enumerate(rows) if row.scene is not None]
+    pictures[shown] = render([row.scene for row in rows if row.scene is not None])
     return Batch(ids, answer, pictures)
 
 
@@ -122,11 +168,10 @@ def batches(tokenizer: PreTrainedTokenizerFast, total: int, seed: int) -> Iterat
     """The stream in batches; samples that fill no batch at the end are left out."""
     stream = samples(total, seed)
     rng = np.random.default_rng((seed, 1))
-    waiting: dict[int, list[tuple[list[int], int, Scene | None]]] = {length: [] for length, _ in SHAPES}
+    waiting: dict[int, list[_Row]] = {length: [] for length, _ in SHAPES}
     while chunk := [sample for _, sample in zip(range(BUFFER), stream, strict=False)]:
-        for (tokens, prompt), sample in zip(_encode(tokenizer, chunk), chunk, strict=True):
-            length = next(length for length, _ in SHAPES if len(tokens) <= length)
-            waiting[length].append((tokens, prompt, sample.scene))
+        for row in _encode(tokenizer, chunk):
+            waiting[next(length for length, _ in SHAPES if len(row.ids) <= length)].append(row)
         ready = []
         for length, size in SHAPES:
             rows = waiting[length]

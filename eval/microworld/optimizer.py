@@ -1,7 +1,7 @@
 """Muon for matrices, AdamW for the rest (embeddings, norms, biases), as small language models train best.
 
-Matrices of one shape are orthogonalised together: Newton-Schulz on a stack costs a few large products instead of many small.
-Muon: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/ (quintic coefficients from there).
+Matrices of one shape are orthogonalised together: Newton-Schulz on a stack costs a few large products instead of many
+small. Muon: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/ (quintic coefficients from there).
 """
 
 import math
@@ -25,7 +25,8 @@ def orthogonalised(stack: Tensor, rounds: int = 5) -> Tensor:
     for _ in range(rounds):
         gram = x @ x.mT
         x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return x.mT if tall else x
+    result: Tensor = x.mT if tall else x
+    return result
 
 
 class Muon(torch.optim.Optimizer):

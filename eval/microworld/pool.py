@@ -1,7 +1,8 @@
 """The pool: LLaVA JSON with image files, as a user would bring it, over all skills.
 
-Ids and file names are neutral, pictures carry no metadata, nothing names a skill. Each source is a mix of several skills and each
-gap skill is in at least two sources. 30% of the samples are answered without steps, 5% have no picture; digits are training scans.
+Ids and file names are neutral, pictures carry no metadata, nothing names a skill. Each source is a mix of several
+skills and each gap skill is in at least two sources. 30% of the samples are answered without steps, 5% have no picture;
+digits are training scans.
 """
 
 import json
@@ -25,8 +26,8 @@ CHUNK = 512  # pictures drawn at a time
 
 SOURCES: dict[str, tuple[str, ...]] = {
     "tabletop_qa": (
-        "color_at", "shape_at", "size_at", "empty_at", "corner", "mirror", "rare_at", "find", "rare_find", "count_small",
-        "above", "left_of", "caption", "text_mirror", "text_vertical",
+        "color_at", "shape_at", "size_at", "empty_at", "corner", "mirror", "rare_at", "find", "rare_find",
+        "count_small", "above", "left_of", "caption", "text_mirror", "text_vertical",
     ),
     "counting_sheets": (
         "count_color", "count_shape", "count_digit", "count_all", "count_row", "count_column", "count_small",
@@ -57,7 +58,8 @@ def _sample(program: str, dice: Dice) -> Sample:
         return Sample(*make_caption(dice, "train", rare=dice.chance(RARE_CAPTIONS)))
     example = make_example(program, dice, "train")
     steps = not dice.chance(DIRECT)
-    return Sample(example.scene, example.prompt(steps), example.reply(steps))
+    # The question alone: how to ask for steps is for whoever tunes on the sample to say.
+    return Sample(example.scene, example.question, example.reply(steps))
 
 
 def _draw(dice: Dice) -> tuple[str, Sample]:
@@ -83,7 +85,8 @@ def _write_images(folder: Path, chunk: list[tuple[str, Scene]]) -> None:
 
 
 def make_pool(folder: Path, n: int, seed: int) -> Path:
-    """Writes `n` samples to folder/pool.json and folder/images; returns the JSON's path. The same seed gives the same files.
+    """Writes `n` samples to folder/pool.json and folder/images; returns the JSON's path. The same seed gives the same
+    files.
 
     The JSON is written last, so a folder that has one is whole.
     """

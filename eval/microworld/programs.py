@@ -1,8 +1,10 @@
-"""Question programs: how a scene and the arguments of a question are drawn together, and which of them are the student's gaps.
+"""Question programs: how a scene and the arguments of a question are drawn together, and which of them are the
+student's gaps.
 
-Each program puts what its question needs and bystanders that make short cuts fail. `KNOWN` programs are what the student is
-pretrained on; `GAPS` maps each of the twelve gap skills to its programs. Programs in both ("…_column") join two gap skills.
-Answers are spread, so that a student who only knows the form of an answer is right in at most a third of a gap's questions.
+Each program puts what its question needs and bystanders that make short cuts fail. `KNOWN` programs are what the
+student is pretrained on; `GAPS` maps each of the twelve gap skills to its programs. Programs in both ("…_column") join
+two gap skills. Answers are spread, so that a student who only knows the form of an answer is right in at most a third
+of a gap's questions.
 """
 
 from collections.abc import Callable
@@ -100,8 +102,9 @@ def _find(rare: bool) -> Draw:
     def draw(canvas: Canvas) -> dict[str, str]:
         color, kind = canvas.dice.pick(COLOR_NAMES), _shape_kind(canvas, rare)
         canvas.put(kind, color)
-        if canvas.dice.chance(0.5):  # a near miss in colour
-            canvas.fill(1, 1, lambda k, c, _: c == color and k != kind)
+        if rare or canvas.dice.chance(0.5):  # near misses in colour; without them rare shapes are found by colour alone
+            count = 2 if rare else 1
+            canvas.fill(count, count, lambda k, c, _: c == color and k != kind)
         canvas.fill(2, 6, lambda k, c, _: (k, c) != (kind, color))
         return {"color": color, "shape": kind}
 
@@ -160,7 +163,8 @@ def _count_line(kind: str) -> Draw:
     def draw(canvas: Canvas) -> dict[str, str]:
         line = canvas.dice.below(4)
         inside = [cell for cell in range(16) if (cell // 4 if kind == "row" else cell % 4) == line]
-        canvas.fill(*[canvas.dice.below(5)] * 2, free=inside)
+        count = canvas.dice.below(5)
+        canvas.fill(count, count, free=inside)
         canvas.fill(2, 5, free=[cell for cell in range(16) if cell not in inside])
         return {kind: ROWS[line] if kind == "row" else str(line + 1)}
 
@@ -269,7 +273,8 @@ def _parity_count(canvas: Canvas) -> dict[str, str]:
     return {"parity": parity}
 
 
-# --- without a picture --------------------------------------------------------------------------------------------------
+# --- without a picture
+# --------------------------------------------------------------------------------------------------
 
 
 def _text_digits(low: int, high: int, argument: dict[str, str]) -> Draw:

@@ -1,7 +1,7 @@
 """Questions: their wordings, and the way back from a question's text to its kind and arguments.
 
-A wording is a template whose placeholders are typed by their name (`ARGUMENTS`), so one regular expression per wording reads it
-back: `parse(text)` gives the call whose `solve(scene)` recomputes the canonical steps.
+A wording is a template whose placeholders are typed by their name (`ARGUMENTS`), so one regular expression per wording
+reads it back: `parse(text)` gives the call whose `solve(scene)` recomputes the canonical steps.
 """
 
 import re
@@ -37,7 +37,7 @@ ARGUMENTS = {
 
 @dataclass(frozen=True)
 class Question:
-    """One kind of question: what it may be called, and how it is solved. `pictured` is False for text-only questions."""
+    """One kind of question: what it may be called, how it is solved, and whether it goes with a picture."""
 
     name: str
     solver: Solver
@@ -81,7 +81,12 @@ QUESTIONS: dict[str, Question] = {
         ),
         _q("find", solving.find, "Where is the {color} {shape}?", "Which cell holds the {color} {shape}?"),
         _q("find_digit", solving.find_digit, "Where is the digit {digit}?", "Which cell holds the digit {digit}?"),
-        _q("digit_color", solving.digit_color, "What color is the digit {digit}?", "Which color has the digit {digit}?"),
+        _q(
+            "digit_color",
+            solving.digit_color,
+            "What color is the digit {digit}?",
+            "Which color has the digit {digit}?",
+        ),
         _q(
             "count_color",
             solving.count_color,
@@ -205,4 +210,3 @@ def caption(scene: Scene) -> str:
         for cell, thing in scene.things.items()
     ]
     return " ".join(words) or "empty."
-

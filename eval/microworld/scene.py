@@ -1,8 +1,8 @@
 """Scenes: 4x4 cells of 16 px, each empty or holding one object, and their pictures (64x64 RGB).
 
-Columns are 1-4 from the left, rows a-d from the top; a cell's index is row * 4 + column, its name "c2". Objects are shapes in
-two sizes or real handwritten digits (scikit-learn's load_digits, 1,797 scans of 8x8, enlarged x2), in one of 8 colours.
-Digit scans are split 1197/300/300 into train/validation/test and never cross.
+Columns are 1-4 from the left, rows a-d from the top; a cell's index is row * 4 + column, its name "c2". Objects are
+shapes in two sizes or real handwritten digits (scikit-learn's load_digits, 1,797 scans of 8x8, enlarged x2), in one of
+8 colours. Digit scans are split 1197/300/300 into train/validation/test and never cross.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ CELL_INDEX = {name: index for index, name in enumerate(CELLS)}
 CELL_PX, SIDE_PX = 16, 64
 RADIUS_PX = {"small": 4.3, "large": 7.3}
 OFFSETS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-NOISE_SD, NOISE_PATTERNS = 5.0, 128  # grey levels; noise is drawn once and reused, as drawing it would cost 100 µs a scene
+NOISE_SD, NOISE_PATTERNS = 5.0, 128  # grey levels; drawn once and reused: drawing costs 100 µs a scene
 SPLIT_SEED, NOISE_SEED = 20, 21
 SPLIT_SIZES: dict[Split, int] = {"train": 1197, "validation": 300, "test": 300}
 
@@ -114,7 +114,8 @@ def _outline(kind: str, radius: float, scale: int) -> NDArray[np.float32]:
         pen.ellipse((c - r * 0.06, c - r * 0.9, c + r, c + r * 0.15), fill=255)
         polygon([(-0.93, -0.15), (0.93, -0.15), (0, 1)])
     small = np.asarray(image, dtype=np.float32).reshape(CELL_PX, scale, CELL_PX, scale)
-    return small.mean(axis=(1, 3), dtype=np.float32)
+    mask: NDArray[np.float32] = small.mean(axis=(1, 3), dtype=np.float32)
+    return mask
 
 
 @cache
@@ -159,9 +160,10 @@ def render(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
     if where:
         things = [thing for scene in scenes for thing in scene.things.values()]
         mask = sprites()[[thing.sprite for thing in things]].astype(np.float32)[..., None] * np.float32(1 / 255)
-        tint = np.array([thing.rgb for thing in things], dtype=np.float32) - np.repeat(
-            grey, [len(scene.things) for scene in scenes]
-        )[:, None]
+        tint = (
+            np.array([thing.rgb for thing in things], dtype=np.float32)
+            - np.repeat(grey, [len(scene.things) for scene in scenes])[:, None]
+        )
         cells[where] += mask * tint[:, None, None, :]
     grid = cells.reshape(-1, 4, 4, CELL_PX, CELL_PX, 3).transpose(0, 1, 3, 2, 4, 5)
     picture = grid.reshape(-1, SIDE_PX, SIDE_PX, 3) + _noise()[[scene.noise for scene in scenes]]

@@ -1,7 +1,7 @@
 """First stage of pretraining: the tower and projector learn to name each cell's kind, colour and size.
 
-Throw-away heads read the projector's output, so what the language model gets is known to be there. Without this stage it barely
-learns to see. Rare shapes are not among the kinds and never drawn.
+Throw-away heads read the projector's output, so what the language model gets is known to be there. Without this stage
+it barely learns to see. Rare shapes are not among the kinds and never drawn.
 """
 
 import time
@@ -65,7 +65,7 @@ def train_tower(
             logits = [head(seen).float().flatten(0, 1) for head in heads]
         losses = [nn.functional.cross_entropy(x, labels[..., i].flatten()) for i, x in enumerate(logits)]
         loss = DIGIT_WEIGHT * losses[0] + losses[1] + losses[2]
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step(schedule(step, steps))
         if step % 200 == 199:
             log({"stage": 1, "step": step + 1, "loss": loss.item(), "seconds": time.monotonic() - start})
@@ -82,4 +82,4 @@ def _accuracy(model: LlavaForConditionalGeneration, heads: nn.ModuleList, seed: 
     digits = labels[..., 0] > len(COMMON_SHAPES)
     names = ("kind", "color", "size")
     accuracy = {name: round(x.mean().item(), 4) for name, x in zip(names, right, strict=True)}
-    return {**accuracy, "digit": round(right[0][digits].mean().item(), 4), "rms": seen.float().square().mean().sqrt().item()}
+    return {**accuracy, "digit": round(right[0][digits].mean().item(), 4)}

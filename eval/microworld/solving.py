@@ -1,8 +1,9 @@
 """Canonical rationales: what the right steps of a question are, given the facts of a scene.
 
-A step carries the id of the skill that it exercises (`STEP_SKILLS`). This is the world's truth, used by measurements and by the
-expert teacher's own parser, never by the loop. The solvers look at a thing's kind, colour and size alone, so they serve a
-recognised scene as well as a drawn one; a question that the scene cannot answer raises `UnanswerableError`.
+A step carries the id of the skill that it exercises (`STEP_SKILLS`). This is the world's truth, used by measurements
+and by the expert teacher's own parser, never by the loop. The solvers look at a thing's kind, colour and size alone, so
+they serve a recognised scene as well as a drawn one; a question that the scene cannot answer raises
+`UnanswerableError`.
 """
 
 from collections.abc import Callable, Iterable, Mapping

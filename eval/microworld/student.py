@@ -1,7 +1,7 @@
 """The student: a small LLaVA (CLIP tower, MLP projector, Llama) with its tokenizer and processor, built and saved.
 
-The saved folder loads with `AutoModelForImageTextToText` and `AutoProcessor`, offline and without torchvision. Tower keys are
-written as `vision_tower.vision_model.*`, which vLLM expects and transformers 5 reads too.
+The saved folder loads with `AutoModelForImageTextToText` and `AutoProcessor`, offline and without torchvision. Tower
+keys are written as `vision_tower.vision_model.*`, which vLLM expects and transformers 5 reads too.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,8 @@ SPECIALS = (PAD, BOS, EOS, IMAGE)
 IMAGE_TOKENS = (SIDE_PX // CELL_PX) ** 2  # one a cell
 CONTEXT = 512  # tokens; a question with its picture and answer takes 40-90
 VOCABULARY = 640
-# A word, a cell ("b3") or a number is one pre-token with the space before it; so a rationale cut at any word goes on alike.
+# A word, a cell ("b3") or a number is one pre-token with the space before it; so a rationale cut at any word goes on
+# alike.
 WORDS = r"\n| ?[a-z]\d| ?\d+| ?\p{L}+| ?[^\s\p{L}\d]|\s"
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"

@@ -1,8 +1,9 @@
 """Target tasks: small YAML files beside this one, and the questions drawn from them.
 
-A file names its question programs with shares, filters and a seed; anyone can add one, here or elsewhere (`load_task` takes a
-path too). Validation and holdout questions show digits of the validation scans (drawn from disjoint seeds, so never the same
-scene), test questions those of the test scans; the pool and the student's pretraining show the training scans alone.
+A file names its question programs with shares, filters and a seed; anyone can add one, here or elsewhere (`load_task`
+takes a path too). Validation and holdout questions show digits of the validation scans (drawn from disjoint seeds, so
+never the same scene), test questions those of the test scans; the pool and the student's pretraining show the training
+scans alone.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from eval.microworld.dice import Dice
 from eval.microworld.examples import Example, make_example
