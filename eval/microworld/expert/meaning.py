@@ -1,67 +1,35 @@
 """What the name of a skill means: which operation, on what, in which direction. Names mean the same skill if these agree.
 
-A name is read as a person would read it: it is folded to stems, phrases that mislead are removed ("adding up", "noting down"),
-and its concepts (see `lexicon`) are looked at in order of how much they say: a mirror, an odd one out or a sum settles what the
-skill is about; "finding" or "object" hardly does. Names about none of the micro-world's matters are compared word by word.
+A name is read as a person would read it: it is folded to stems, phrases that mislead are removed ("adding up", "noting down"), and
+its concepts (see `lexicon`) are looked at in order of how much they say: a mirror, an odd one out or a sum settles what a skill is
+about; "finding" or "object" hardly does. Names about none of the micro-world's matters are compared word by word.
+
+Regular expressions here are written with plain words; `stemmed` folds them like the text.
 """
 
 import re
 from functools import lru_cache
 
-from eval.microworld.expert.lexicon import FOREIGN, STOP, WORDS, pattern, stem
+from eval.microworld.expert import looks
+from eval.microworld.expert.lexicon import FOREIGN, STOP, stem, stemmed
+from eval.microworld.expert.wording import Wording
 
 #: Words of an unknown matter that two names must share: intersection over union.
 OVERLAP = 0.6
-_OPPOSITES = (
-    {"left", "right"}, {"abov", "below"}, {"up", "down"}, {"upper", "lower"}, {"larg", "small"}, {"largest", "smallest"}, {"more", "fewer"},
-    {"more", "less"}, {"highest", "lowest"}, {"add", "subtract"}, {"row", "column"}, {"odd", "even"}, {"same", "different"},
-    {"first", "last"}, {"befor", "after"}, {"insid", "outsid"}, {"most", "least"}, {"maximum", "minimum"}, {"biggest", "smallest"},
-)  # fmt: skip
-_PARTICLES = re.compile(
-    r"\b(add|sum|count|pick|end|com|tot|wind|set|writ|not|jot|put|break|track|narrow|hunt|run|pin|tally|total|mak|look|check|point|bring"
-    r"|speed|carry|tak|go|tak|hand|turn|wrap|read|mull|round|line) (up|down|over|off)(?= (?:to|the|which|where|what|how|in|a|an|all|every|each|two|from|into|on|with|that|and|of|its|thing|object|item|digit|number|result)\b|$)"
+_OPPOSITES = tuple(
+    frozenset(map(stem, pair.split("/")))
+    for pair in (
+        "left/right above/below up/down upper/lower large/small largest/smallest more/fewer more/less highest/lowest add/subtract "
+        "row/column odd/even same/different first/last before/after inside/outside most/least maximum/minimum biggest/smallest"
+    ).split()
 )
-_SIDEWAYS = re.compile(r"\b(left (?:to|and|or|from|with|for|versus|vs) (?:the )?right|right (?:to|and|or|from) (?:the )?left)\b")
-_GETTING_RIGHT = re.compile(r"\b(get|got|answer|do) (.*) right$|\bright (answer|number|on|result|count|value|digit|color|shape|object|cell (?!of|to)|item|thing|place|on)\b(?! of)")
-_LEFT = re.compile(r"\b(left|leftward|leftwards|west|western)\b")
-_RIGHT = re.compile(r"\b(right|rightward|rightwards|east|eastern)\b")
-_UP = re.compile(r"\b(abov|up|upward|upwards|over|atop|on top|top|upper|overhead|north|northern|higher|overly|overlay)\b")
-_DOWN = re.compile(r"\b(below|beneath|under|underneath|down|downward|downwards|lower|bottom|south|southern|beneeth)\b")
-
-
-class Reading:
-    """A name's stems, and which concepts its words stand for."""
-
-    def __init__(self, name: str) -> None:
-        folded = re.sub(r"[^a-z0-9]+", " ", name.lower().replace("non-empty", "nonempty")).split()
-        text = " ".join(stem(word) for word in folded)
-        self.text = _GETTING_RIGHT.sub(r"\1 \2 \3", _PARTICLES.sub(r"\1", text))
-        self.raw = " ".join(folded)
-        self.concepts = {concept for concept in WORDS if pattern(concept).search(self.text)}
-
-    def has(self, *concepts: str) -> bool:
-        """Whether all of these are there."""
-        return self.concepts.issuperset(concepts)
-
-    def any(self, *concepts: str) -> bool:
-        """Whether one of these is there."""
-        return not self.concepts.isdisjoint(concepts)
-
-    def says(self, regex: str) -> bool:
-        """Whether the text of stems matches."""
-        return re.search(regex, self.text) is not None
-
-
-@lru_cache(maxsize=8192)
-def meaning_of(name: str) -> str | None:
-    """A short form of what a name means, None for matters that are none of the micro-world's."""
-    reading = Reading(name)
-    if FOREIGN & set(reading.text.split()):
-        return None
-    for rule in (_special, _arithmetic, _direction, _line, _presence, _comparison, _appearance, _rest):
-        if found := rule(reading):
-            return found
-    return None
+_DIRECTIONS = {
+    "left": stemmed(r"\b(left|leftward|leftwards|west|western)\b"),
+    "right": stemmed(r"\b(right|rightward|rightwards|east|eastern)\b"),
+    "up": stemmed(r"\b(above|up|upward|upwards|over (?=an?|the|another|it|some|one)|atop|on top|top|upper|overhead|north|northern|higher)\b"),
+    "down": stemmed(r"\b(below|beneath|under|underneath|down|downward|downwards|lower|bottom|south|southern)\b"),
+}
+_SIDEWAYS = stemmed(r"\b(left (?:to |and |or |from |with |versus )?(?:the )?right|right (?:to |and |or |from )?(?:the )?left)\b")
 
 
 def same_skill(one: str, other: str) -> bool:
@@ -75,196 +43,143 @@ def same_skill(one: str, other: str) -> bool:
     return bool(mine | theirs) and len(mine & theirs) / len(mine | theirs) >= OVERLAP
 
 
-def _content(name: str) -> set[str]:
-    return {word for word in Reading(name).text.split() if word not in STOP} - {"find", "tell", "identify", "read", "see", "know"}
+def _content(name: str) -> frozenset[str]:
+    return frozenset(Wording(name).text.split()) - STOP
 
 
-def _special(r: Reading) -> str | None:
-    """Matters that one word settles."""
-    if r.has("DESCRIBE") and not r.says(r"\b(fit|match|from|by) (a|an|it|the|to) descri|describ(ed)? (object|item|thing)|find|locat|exist") and "described" not in r.raw:
+@lru_cache(maxsize=8192)
+def meaning_of(name: str) -> str | None:
+    """A short form of what a name means, None for matters that are none of the micro-world's."""
+    wording = Wording(name)
+    if found := _given_or_whole(wording) or _place(wording):
+        return found
+    if FOREIGN & set(wording.text.split()):
+        return None
+    for rule in (_special, _arithmetic, _direction, _line, _presence, _comparison, looks.meaning_of, _rest):
+        if found := rule(wording):
+            return found
+    return None
+
+
+def _given_or_whole(w: Wording) -> str | None:
+    """Describing a whole picture, repeating what a text gives; both may speak of words and texts."""
+    described = w.says(r"\b(fit|match|from|by|its) (an?|it|the|to)? ?description|describe (object|item|thing)") or "described" in w.raw
+    if w.has("DESCRIBE") and not described and not w.any("COLOR", "SHAPE", "SIZE", "DIGIT", "WHETHER"):
         return "describe"
-    if r.has("MIRROR"):
-        return "mirror"
-    if r.has("ODDONE") and not r.says(r"odd look") and not r.has("PARITY", "DIGIT"):
-        return "odd_one_out"
-    if r.has("CORNER"):
+    taken = w.any("DIGIT") or w.says("question|text|prompt|wording|given|stated")
+    if w.has("COPY") and taken and not w.any("SUBTRACT", "MAX", "MIN", "COLOR", "SHAPE", "ADD", "WHERE", "ROW", "COLUMN", "PARITY"):
+        return "copy" if w.says("copy|repeat|restate|reproduce|quote|question|text|prompt|wording|stated|echo|provide|supply|given (value|number|digit)|transfer|was given") else None
+    return None
+
+
+def _place(w: Wording) -> str | None:
+    if w.has("CORNER"):
         return "corner"
-    if r.has("PARITY") and not r.says(r"odd look|odd one|even (if|when|though|out)|even count"):
-        return "parity"
-    if r.has("COPY") and not r.any("HAND", "SUBTRACT", "MAX", "MIN", "COLOR") and (r.any("DIGIT") or r.says("question|text|prompt|word|given|stat")):
-        return "copy"
+    return "mirror" if w.has("MIRROR") else None
+
+
+def _special(w: Wording) -> str | None:
+    """Matters that one word settles."""
+    parity = w.has("PARITY") and not w.says(r"odd look|odd(ly|ball)|odd (one|object|item|thing|shape|figure|man) out|even (if|when|though|out)")
+    odd_one = w.says(
+        r"\b(the|a) (only |single |one |lone |sole )*(different|deviate|deviant|distinct|dissimilar|differ|divergent) (one|shape|object|item|"
+        r"figure|thing|element|member|symbol)\b|(not|differ|different|deviate|depart|unlike|diverge) .*\b(rest|others?|remaining|remainder|majority)\b"
+    ) and not w.any("COLOR", "MORE", "RARE")
+    if not parity and (w.has("ODDONE") or odd_one) and not w.has("DIGIT"):
+        return "odd one out"
+    return "parity" if parity else None
+
+
+def _arithmetic(w: Wording) -> str | None:
+    """Sums and differences."""
+    if w.any("COLOR", "ROW"):
+        return None
+    place = " in a column" if w.has("COLUMN") else ""
+    apart = w.says(r"how far .*apart") and w.has("DIGIT")
+    plain = w.says("subtract|subtraction|minus|difference|deduct|take away|how much (larger|bigger|greater|more|less|smaller)")
+    if apart or plain or (w.has("SUBTRACT") and w.says("digit|numeral|number|value|smaller|lesser|larger") and not w.any("SHAPE", "OBJECT", "EACH")):
+        return "subtract" + place
+    if w.has("CONCLUDE") and not w.has("DIGIT"):
+        return None
+    total = w.has("TOTAL") and w.says("digit|numeral|(two|both) (number|value)|(two|both) .*(number|value)") and not w.says("number of")
+    if total or (w.has("ADD") and not w.says("count|tally|how many|number of|list")):
+        return "add" + place
     return None
 
 
-def _arithmetic(r: Reading) -> str | None:
-    if r.has("COLOR") or r.any("ROW"):
-        return None
-    place = " in a column" if r.has("COLUMN") else ""
-    if r.has("SUBTRACT") and not r.says(r"pick|locat|list|spot|tell|shape|figur|object|different from") :
-        return "subtract" + place
-    if r.has("SUBTRACT") and r.says(r"subtract|minus|differenc"):
-        return "subtract" + place
-    if r.has("CONCLUDE") and not r.has("DIGIT"):
-        return None
-    if r.has("ADD") and not r.says(r"count|tally|how many"):
-        return "add" + place
-    if r.has("TOTAL") and r.says(r"(two|pair of|both|the) (handwritten )?(digit|numeral|number)|numeral|digit") and not r.says("number of"):
-        return "add" + place
-    return None
-
-
-def _direction(r: Reading) -> str | None:
+def _direction(w: Wording) -> str | None:
     """One cell on, in one of four directions."""
-    if r.any("COLUMN", "ROW") or _SIDEWAYS.search(r.text):
+    found = [way for way, regex in _DIRECTIONS.items() if regex.search(w.text)]
+    if len(found) != 1 or _SIDEWAYS.search(w.text):
         return None
-    found = [way for way, regex in (("left", _LEFT), ("right", _RIGHT), ("up", _UP), ("down", _DOWN)) if regex.search(r.text)]
-    if len(found) != 1 or r.any("DIGIT", "COLOR", "COUNT") and not r.has("NEIGHBOR"):
-        return None
-    if found[0] in ("up", "down") and r.says(r"\b(lower|higher|upper|top|bottom|up|down|over|under)\b") and r.any("DIGIT", "COUNT") and not r.says("neighbor|adjacent|cell"):
-        return None
-    return f"go {found[0]}"
+    if w.any("COLUMN", "ROW"):
+        return f"go {found[0]}" if w.says(r"\b(go|move|step|shift|jump|advance|climb|one) .*\b(by )?(one|a|single) (row|column)\b") else None
+    amount = w.any("DIGIT", "COUNT", "COLOR") and not w.says("neighbor|adjacent|cell|place|object|item|next|lie|beside")
+    return None if amount or w.says(r"\b(lower|higher|upper|top|bottom) (value|number|count|digit|numeral|total)") else f"go {found[0]}"
 
 
-def _line(r: Reading) -> str | None:
+def _line(w: Wording) -> str | None:
     """Rows and columns."""
-    if r.has("ROW") == r.has("COLUMN"):
+    if w.has("ROW") == w.has("COLUMN"):
         return None
-    if r.any("MAX", "MIN") and r.has("DIGIT") and not r.says(r"number of|count"):
-        extreme = "smallest" if r.has("MIN") else "largest"
-        return f"{extreme} in a {'row' if r.has('ROW') else 'column'}"
-    line = "row" if r.has("ROW") else "column"
-    if r.has("FULLEST") or r.any("MAX") or r.says(r"\b(more|larger|greater|higher|most|compar|rank)\b"):
+    line = "row" if w.has("ROW") else "column"
+    if w.any("MAX", "MIN") and w.has("DIGIT") and not w.says("number of|count"):
+        return f"{'smallest' if w.has('MIN') else 'largest'} in a {line}"
+    if w.any("FULLEST", "MAX") or w.says(r"\b(more|larger|greater|higher|most|compare|comparison|rank)\b"):
         return f"fullest {line}"
-    if r.has("EACH") and not r.says(r"(every|each|all) (the )?(object|item|thing|cell|symbol|element)") or r.says(r"rows\b") or re.search(r"\brows\b", r.raw):
+    each_thing = w.says(r"\b(each|every|all) (the |of the )?(single )?(object|item|thing|cell|symbol|element|entry)\b")
+    if (w.has("EACH") and not each_thing) or re.search(r"\b(rows|columns|rowwise|row wise)\b", w.raw):
         return f"count per {line}"
     return f"within a {line}"
 
 
-def _presence(r: Reading) -> str | None:
+def _presence(w: Wording) -> str | None:
     """Is something there, is a cell empty."""
-    cell = r.says(r"(at|in|of) (a|an|the|some|given|one|that|certain)? ?(given |certain |particular |single )?(cell|place|position|spot|location|slot|squar|tile|field|box)")
-    if r.has("EMPTY"):
+    if w.has("EMPTY"):
         return "empty"
-    if r.has("OCCUPIED"):
-        return "find objects" if r.has("ALL") or r.says(r"\b(list|mark|collect|gather|find|locat|scan)\b") else "empty"
-    if r.any("WHETHER") and r.has("EXIST") and not (r.any("SAME") and r.any("PAIR")) and not r.has("MORE"):
-        if cell and r.says("anything|something") and not r.says("match|describ"):
-            return "empty"
-        if not r.says(r"which color|what color"):
-            return "exists"
-    return None
+    if w.has("OCCUPIED") and not w.any("DIGIT", "COLOR", "ROW", "COLUMN"):
+        many = w.has("ALL") or looks.finds(w) or re.search(r"\b(places|cells|squares|positions)\b", w.raw)
+        return "find objects" if many and not w.has("WHETHER") else "empty"
+    if not (w.has("WHETHER", "EXIST") or w.says("presence|absence|existence")) or w.has("MORE"):
+        return None
+    if w.has("SAME", "PAIR") or w.says("(which|what) color|how (big|large)|(small|big|large|little) or"):
+        return None
+    cell = w.says(r"(at|in|of|on) (an?|the|some|given|one|that|certain) ?(given|certain|particular|single)? ?(cell|place|position|spot|location|slot|square|tile|field|box)")
+    holder = w.says(r"(whether|if) (an?|the|some|given|one|that) ?(given|certain|particular|single)? ?(cell|place|position|spot|location|slot|square|tile|field|box)")
+    filled = holder or (cell and w.says("anything|something"))
+    return "empty" if filled and not w.says("match|describe|fit") else "exists"
 
 
-def _comparison(r: Reading) -> str | None:
+def _comparison(w: Wording) -> str | None:
     """Larger and smaller, more and fewer, the same."""
-    fewer = r.says(r"\boutnumbered by\b|outnumber by") or (r.has("FEWER") and not r.says(r"\b(more|majority|larger|greater|bigger)\b"))
-    numerous = r.any("MORE", "FEWER")
-    groups = r.any("COLOR") or r.says(r"\b(group|set|kind|class|categor|side|count)\b")
-    if numerous and groups and not r.says(r"(largest|smallest|biggest|lowest|highest|greatest|least|maximum|minimum) (digit|numeral|value|number(?! of))") and not r.any("SHAPE", "RARE"):
-        if r.says(r"\b(common|familiar|usual)\b") and not r.says(r"\b(color|two|which)\b"):
-            return None
+    numbers = w.says(r"(largest|smallest|biggest|lowest|highest|greatest|least|maximum|minimum) (digit|numeral|value|number(?! of))")
+    groups = w.has("COLOR") or w.says(r"\b(group|set|kind|class|category|count|side)\b")
+    if w.any("MORE", "FEWER") and groups and not numbers and not w.any("RARE", "SIZE"):
+        fewer = "outnumbered" in w.raw or (w.has("FEWER") and not w.says(r"\b(more|majority|larger|greater|bigger)\b"))
         return "fewer" if fewer else "more"
-    if r.says(r"\b(small\w* size|lesser size)"):
+    if (w.has("SHAPE") and not w.has("DIGIT")) and w.any("MAX", "MIN") or w.says(r"\bsmall(er)? size|lesser size"):
         return None
-    if r.any("SHAPE") and not r.has("DIGIT") and r.any("MAX", "MIN"):
-        return None
-    if r.has("MIN") or (r.says(r"\b(smaller|lesser|lower)\b") and r.has("DIGIT")):
+    if w.has("MIN") or (w.says(r"\b(smaller|lesser|lower)\b") and w.has("DIGIT")):
         return "smallest"
-    if r.says(r"\b(largest|biggest|greatest|highest|maximum|maximal|max|maxima|peak|topmost)\b") or (r.says(r"\b(larger|bigger|greater|higher)\b") and r.has("DIGIT")):
+    if w.says(r"\b(largest|biggest|greatest|highest|maximum|maximal|max|maxima|peak|topmost)\b"):
         return "largest"
-    if r.has("SAME") and (r.any("PAIR") or r.says("whether|if|equal|compar")) and not r.any("COLOR", "WANTED", "DIGIT"):
-        return "same"
-    return None
+    if w.says(r"\b(larger|bigger|greater|higher)\b") and w.has("DIGIT"):
+        return "largest"
+    alike = w.has("PAIR") or w.says("whether|if|compare|comparison|identical|identity|alike|equality|sameness|coincide|equal")
+    return "same" if w.has("SAME") and alike and not w.any("COLOR", "WANTED", "DIGIT") else None
 
 
-def _finds(r: Reading) -> bool:
-    """Whether a name speaks of finding (several, somewhere) and not of seeing what one thing is."""
-    if r.says(r"\b(which|what) (common |basic |kind of |sort of )?(color|shape|figur|form|digit|number|numeral|size|hue|tint)\b"):
-        return False
-    finds, reads = pattern("FIND").search(r.text), pattern("READ").search(r.text)
-    if r.any("ALL", "WHERE") or r.says(r"\b(cell|place)s? (with|that|hold|contain)"):
-        return True
-    return finds is not None and (reads is None or finds.start() <= reads.start())
-
-
-def _appearance(r: Reading) -> str | None:
-    """Colour, shape, size, digits: found or seen."""
-    finds = _finds(r) or r.has("COUNT")
-    if r.says(r"hollow circl"):
-        r.concepts |= {"RARE", "SHAPE"}
-    if r.has("COLOR", "SHAPE") and r.says(r"shape|form|outlin"):
-        return "locate" if finds or r.has("WANTED") else "describe"
-    if r.has("SIZE") or (r.has("SMALL") and r.has("LARGE")):
-        return "find small" if r.has("SMALL") and not r.has("LARGE") and _finds(r) else "size"
-    if r.has("SMALL") and not r.has("DIGIT"):
-        return "find small"
-    if r.says(r"\b(large|larg|big)\b") and r.any("SHAPE", "OBJECT") and not r.has("DIGIT"):
-        return "size" if r.says("how|whether|if") else "find large"
-    if r.has("RARE") and not r.any("COLOR", "DIGIT"):
-        return "find rare shape" if finds else "see rare shape"
-    if r.has("COLOR"):
-        return _of_color(r)
-    if r.any("HAND", "DIGIT") and not r.says(r"^(?!.*(digit|numeral|handwrit)).*number of"):
-        return _of_digit(r, finds)
-    if r.has("SHAPE"):
-        return _of_shape(r)
-    return None
-
-
-_ATTRIBUTE = (
-    r"\b(of|in|with|have|by|share|has|for|match|bear) (an?|the|one|some|same|certain|given|particular|name|single|ask|specific|request|chosen|choos|"
-    r"target|their|it|that|want|common|or| )*(color|hue|tint|shade|tone)\b|(one|single|certain|given|specific|particular|same|ask) (color|hue)|"
-    r"(color|hue) (occur|appear)|(object|item|thing|everything) by (their )?(color|hue)"
-)
-_SEEN_COLOR = (
-    r"\b(color|hue|tint|shade|tone) (of|at|in|that|from|apart|an?|recogn|percept|identif|nam|shown)\b|(object|item|thing|cell|it|figur|symbol) s? ?(color|hue|tint|shade)|"
-    r"(which|what) (color|hue|tint|shade)|(see|nam|name|recogniz|identify|tell|stat|perceiv|distinguish|determin|read|judg|discern|differentiat|discriminat) (an?|the|individual|different|between|basic| )*(color|hue|tint|shade)"
-)
-
-
-def _of_color(r: Reading) -> str:
-    if r.says(r"(color|hue) (occur|appear)") or (r.has("ALL") and r.says(_ATTRIBUTE) and not r.says(r"(which|what) (color|hue|tint)|color of (each|every)")):
-        return "find color"
-    if r.says(_SEEN_COLOR):
-        return "see color"
-    return "find color" if r.says(_ATTRIBUTE) or _finds(r) or r.has("COUNT") else "see color"
-
-
-def _of_digit(r: Reading, finds: bool) -> str:
-    if r.says(r"(name|given|specif|certain|particular|ask|describ\w*|mention) (digit|numeral|number)") and finds and not r.any("ALL"):
-        return "locate"
-    if r.has("COUNT") and not r.says(r"(digit|numeral)"):
-        return "count"
-    if r.says(r"(digit|numeral|number) (from|among|amid|apart from|amongst|versus) (the |other |all )*(object|shape|figur|other|symbol|thing|item|form)") or r.says(r"cell with (digit|numeral|number)"):
-        return "find digits"
-    if finds and not r.says(r"\b(find|work) out (which|what)"):
-        return "find digits"
-    return "read digit"
-
-
-def _of_shape(r: Reading) -> str | None:
-    if r.has("WANTED") and not r.says(r"(certain|given|particular|specif\w*|ask|name|want|request) (kind of )?(shape|form|figur|outlin)"):
-        return "locate" if _finds(r) else None
-    if r.has("COUNT") and not r.says("of (one|a|the)|certain|given|particular|specific|same|common|familiar"):
-        return "count"
-    attribute = r.says(r"\b(of|with|have|by|share|has|for|in) (an?|the|one|same|certain|given|particular|name|single|ask|specific|their|it|every|basic|common|familiar|everyday|kind of| )*(shape|form|outlin|figur)\b")
-    seen = r.says(r"(shape|form|outlin|kind|type) (of (an?|the|some|each|individual) (object|item|thing|figur|symbol|cell|shap)|at|apart|from)|(object|item|thing|it|figur) s? ?(shape|form|outlin)")
-    if seen and not r.has("ALL"):
-        return "see shape"
-    return "find shape" if _finds(r) or (attribute and not r.has("READ")) or r.has("COUNT") else "see shape"
-
-
-def _rest(r: Reading) -> str | None:
+def _rest(w: Wording) -> str | None:
     """What only general words are left for."""
-    if r.any("COUNT", "TOTAL") and not r.has("CONCLUDE"):
+    if w.any("COUNT", "TOTAL") and not w.has("CONCLUDE"):
         return "count"
-    if r.has("WANTED"):
+    if w.has("WANTED"):
         return "locate"
-    if r.has("CONCLUDE"):
+    if w.has("CONCLUDE"):
         return "conclude"
-    if r.has("OBJECT") and r.any("ALL"):
+    if not w.has("OBJECT"):
+        return None
+    plural = re.search(r"\b(objects|items|things|elements|symbols|everything|contents)\b", w.raw)
+    if w.has("ALL") or (w.any("FIND", "WHERE") and plural):
         return "find objects"
-    if r.any("FIND", "WHERE") and r.has("OBJECT"):
-        plural = re.search(r"\b(objects|items|things|elements|symbols|everything|contents)\b", r.raw)
-        return "find objects" if plural else "locate"
-    return None
+    return "locate" if w.any("FIND", "WHERE") else None

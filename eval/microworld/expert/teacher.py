@@ -26,7 +26,7 @@ REMEMBERED = 4096
 #: Step skills from the most special to the most general: the order in which a sample's skills are named.
 GENERAL = (
     ("find_rare_shape", "read_rare_shape", "find_column", "find_small", "count_rows", "find_row", "find_shape", "find_color"),
-    ("find_objects", "count", "find_digits", "read_digit", "read_size", "read_shape", "locate", "read_color"),
+    ("find_objects", "find_digits", "count", "read_size", "read_digit", "locate", "read_shape", "read_color"),
     ("conclude", "copy"),
 )
 _RANK = {skill: rank for rank, skill in enumerate((skill for row in GENERAL for skill in row), 1)}
@@ -156,10 +156,11 @@ class Expert:
     def _sample_skills(self, sample: Mapping[str, Any], seen: Sequence[Seen]) -> list[str]:
         """Keys of STEP_SKILLS (or "describe"), the most special first. Raises RequestError."""
         question, answer = field(sample, "question", str), field(sample, "answer", str)
-        if _bare(question) == CAPTION:
-            return ["describe"]
-        call = _parsed(question)
         own = [number for number in sample.get("images") or [] if isinstance(number, int) and 1 <= number <= len(seen)]
+        if _bare(question) == CAPTION:
+            rare = own and any(thing.kind in RARE_SHAPES for thing in seen[own[0] - 1].scene.things.values())
+            return ["describe", "read_rare_shape"] if rare else ["describe"]
+        call = _parsed(question)
         picture = seen[own[0] - 1] if own and call.question.pictured else None
         gold = parse_rationale(answer).final or answer
         found = solve(call, picture, gold) if picture or not call.question.pictured else None

@@ -1,0 +1,97 @@
+"""Names of skills about how things look (colour, shape, size, digits), and whether they speak of finding or of seeing."""
+
+from eval.microworld.expert.lexicon import pattern
+from eval.microworld.expert.wording import Wording
+
+_WHICH = r"\b(which|what) (common |basic |kind of |sort of |type of )?(color|shape|figure|form|digit|number|numeral|size|hue|tint|shade|tone)\b"
+_CELLS = r"\b(cell|place|square|position|spot) (with|that|which|hold|contain)|(which|what) (cell|place|square|position|spot)"
+_CHOSEN = r"(an?|the|one|some|same|certain|given|particular|single|ask|specific|specify|request|choose|target|their|its|that|want|common|basic|every|everyday|familiar|standard|kind of|type of| )*"
+_COLOR, _SHAPE = r"(color|hue|tint|shade|tone)", r"(shape|form|outline|figure)"
+_BY_COLOR = (
+    rf"\b(of|in|with|have|by|share|for|match|bear|be) {_CHOSEN}{_COLOR}\b|(one|single|certain|given|specific|specify|particular|same|target) {_COLOR}|"
+    rf"{_COLOR} (occur|appear)|(object|item|thing|everything) by (their )?{_COLOR}|{_COLOR} (filter|select|search)|same color"
+)
+_SEES_COLOR = (
+    rf"\b{_COLOR} (of|at|in|that|from|apart|an?|recognition|perception|identification|naming|shown)\b|(object|item|thing|cell|it|figure|symbol) s? ?{_COLOR}|(which|what) {_COLOR}|"
+    rf"(see|name|recognize|identify|tell|state|perceive|distinguish|determine|read|judge|discern|differentiate|discriminate) (an?|the|individual|different|between|basic| )*{_COLOR}"
+)
+_BY_SHAPE = rf"\b(of|with|have|by|share|for|in) {_CHOSEN}{_SHAPE}\b"
+_SEES_SHAPE = (
+    rf"{_SHAPE} (of (an?|the|some|each|individual) (object|item|thing|symbol|cell)|at|apart|from|recognition|identification)|(object|item|thing|it|figure|cell) s? ?{_SHAPE}"
+)
+
+
+def finds(w: Wording) -> bool:
+    """Whether a name speaks of finding (several, somewhere) and not of seeing what one thing is."""
+    if w.says(_WHICH) and not w.says(r"which of (the )?"):
+        return False
+    if w.any("ALL", "WHERE") or w.says(_CELLS):
+        return True
+    found, read = pattern("FIND").search(w.text), pattern("READ").search(w.text)
+    return found is not None and (read is None or found.start() <= read.start())
+
+
+def meaning_of(w: Wording) -> str | None:
+    """What a name about the look of things means, None if it is about something else."""
+    if w.says("hollow circle"):
+        w.concepts |= {"RARE", "SHAPE"}
+    if w.has("COLOR") and w.says("shape|form|outline") and not w.says(rf"{_COLOR} of (an?|the|each|one|some|given) "):
+        return "locate" if finds(w) or w.has("WANTED") else "describe"
+    if w.has("SIZE") or w.any("SMALL", "LARGE"):
+        return _of_size(w)
+    if w.has("RARE") and not w.any("COLOR", "DIGIT"):
+        return "find rare shape" if finds(w) or w.has("COUNT") else "see rare shape"
+    if w.has("COLOR"):
+        return _of_color(w)
+    if w.has("HAND") or (w.has("DIGIT") and not w.says("number of")) or w.says("digit|numeral"):
+        return _of_digit(w)
+    return _of_shape(w) if w.has("SHAPE") else None
+
+
+def _of_size(w: Wording) -> str | None:
+    small = w.has("SMALL") and not w.has("LARGE") and (not w.says(r"\b(whether|if)\b") or w.has("ALL"))
+    if w.has("SMALL") and not small and not w.has("DIGIT"):
+        return "see size"
+    if w.has("SIZE") and not (small and finds(w)) or w.has("SMALL", "LARGE"):
+        return "see size"
+    if small and not w.has("DIGIT"):
+        return "find small"
+    if not w.any("SHAPE", "OBJECT") or w.has("DIGIT"):
+        return None
+    return "see size" if w.says("how|whether|if") else "find large"
+
+
+def _of_color(w: Wording) -> str:
+    several = w.says(rf"{_COLOR} (occur|appear)") or (w.has("ALL") and w.says(_BY_COLOR))
+    if several and not w.says(rf"(which|what) {_COLOR}|{_COLOR} of (each|every)"):
+        return "find color"
+    if w.says(_SEES_COLOR):
+        return "see color"
+    return "find color" if w.says(_BY_COLOR) or finds(w) or w.has("COUNT") else "see color"
+
+
+def _of_digit(w: Wording) -> str | None:
+    if w.has("SAME") and not w.any("FIND", "HAND"):
+        return None
+    if w.says("list|found|find") and w.says(r"(to|into) (a|its|the) (number|total|count)"):
+        return "count"
+    if w.says(r"(given|specify|specific|certain|particular|describe|mention) (digit|numeral)") and finds(w) and not w.has("ALL"):
+        return "locate"
+    if w.has("COUNT") and not w.says("digit|numeral"):
+        return "count"
+    others = r"(the |other |all |any )*(object|shape|figure|other|symbol|thing|item|form)"
+    if w.says(rf"(digit|numeral|number) (from|among|amid|apart from|amongst|versus) {others}|(cell|place) with (digit|numeral|number)"):
+        return "find digits"
+    return "find digits" if finds(w) or w.has("COUNT") else "read digit"
+
+
+def _of_shape(w: Wording) -> str | None:
+    if w.any("MAX", "MIN"):
+        return "extreme shape"
+    if w.has("WANTED") and not w.says(rf"{_CHOSEN}(certain|given|particular|specific|specify|request|target) (kind of |type of )?{_SHAPE}"):
+        return "locate" if finds(w) else None
+    if w.has("COUNT") and not w.says("of (one|an?|the)|certain|given|particular|specific|same|common|familiar"):
+        return "count"
+    if w.says(_SEES_SHAPE) and not w.has("ALL"):
+        return "see shape"
+    return "find shape" if finds(w) or (w.says(_BY_SHAPE) and not w.has("READ")) or w.has("COUNT") else "see shape"
