@@ -45,7 +45,12 @@ class Bm25:
     def _tokens(self, texts: Sequence[str]) -> list[list[str]]:
         return list(
             bm25s.tokenize(
-                list(texts), stopwords=_STOP_WORDS, stemmer=self._stemmer, return_ids=False, show_progress=False
+                list(texts),
+                token_pattern=r"(?u)\b\w+\b",
+                stopwords=_STOP_WORDS,
+                stemmer=self._stemmer,
+                return_ids=False,
+                show_progress=False,
             )
         )
 
