@@ -1,0 +1,141 @@
+"""What the run came to, in words, with n, interval and control; claims nothing that was not shown."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from agent import wording
+from agent.records import RoundRecords, Row, RunRecords
+from eval.statistics import Comparison, compare, wilson
+
+
+class Tile(NamedTuple):
+    """One large figure: what it is, the figure, what belongs to it."""
+
+    label: str
+    value: str
+    details: list[str]
+    tone: str = ""
+
+
+class Headline(NamedTuple):
+    """The sentence at the top, those below it, and the figures."""
+
+    title: str
+    sentences: list[str]
+    tiles: list[Tile]
+
+
+class _Set(NamedTuple):
+    """One set of items, answered by the student as it came, by a round's adapter and by its control ({} if there is
+    none)."""
+
+    name: str
+    before: dict[str, bool]
+    after: dict[str, bool]
+    control: dict[str, bool]
+
+
+def marks(answers: Mapping[str, Row]) -> dict[str, bool]:
+    """Item id -> right or not, of the answers that could be judged."""
+    return {
+        item: bool(row.get("correct")) for item, row in answers.items() if row.get("kind") not in ("error", "unjudged")
+    }
+
+
+def make_headline(run: RunRecords) -> Headline:
+    """The headline of a run in any state."""
+    done = [each for each in run.rounds if each.evaluation]
+    if not done:
+        return Headline("Nothing has been evaluated yet.", [], [])
+    base, later = done[0], done[1:]
+    if not later:
+        sets = [_Set("validation set", marks(base.answers), {}, {}), _Set("holdout", marks(base.held), {}, {})]
+        tiles = [_tile(f"Before, {each.name}", each.before) for each in sets if each.before]
+        title = f"The student as it came answers {_share(sets[0].before)} right."
+        return Headline(title, ["No adapter has been evaluated yet."], tiles)
+    kept = next((each for each in later if each.number == run.best), None)
+    if kept is None:
+        return _nothing_shown(run, base, later)
+    return _gain(base, kept)
+
+
+def _sets(base: RoundRecords, other: RoundRecords) -> list[_Set]:
+    """The holdout first, if there is one: its figures are the ones that do not lean upward."""
+    pairs = (("holdout", "held"), ("validation set", "answers"))
+    sets = [
+        _Set(name, marks(getattr(base, key)), marks(getattr(other, key)), marks(getattr(other.control, key)))
+        for name, key in pairs
+    ]
+    return [each for each in sets if each.before and each.after]
+
+
+def _gain(base: RoundRecords, kept: RoundRecords) -> Headline:
+    sets = _sets(base, kept)
+    if not sets:
+        return Headline(f"Round {kept.number} is kept.", ["Its answers are not in the run folder any more."], [])
+    first = sets[0]
+    test = compare(first.before, first.after)
+    shown = test.interval.low > 0
+    after, before = _share(first.after), _share(first.before)
+    title = f"The adapter of round {kept.number} answers {after} right; the student as it came, {before}."
+    if not shown:
+        title = f"Round {kept.number} is kept, but its gain does not show on the {first.name}."
+    sentences = [_change(each, compare(each.before, each.after)) for each in sets]
+    sentences.append(_against_control(first))
+    return Headline(title, sentences, _tiles(first, f"After, round {kept.number}", test))
+
+
+def _nothing_shown(run: RunRecords, base: RoundRecords, later: list[RoundRecords]) -> Headline:
+    top = max(later, key=lambda each: each.evaluation.get("accuracy") or 0.0)
+    sets = _sets(base, top)
+    so_far = "" if run.state in ("finished", "failed") else "So far, "
+    title = f"{so_far}no round was shown to be better than the student as it came."
+    sentences = [f"Round {top.number} scored highest; not shown to be better."]
+    sentences += [_change(each, compare(each.before, each.after)) for each in sets]
+    tiles = _tiles(sets[0], f"Highest, round {top.number}", compare(sets[0].before, sets[0].after)) if sets else []
+    return Headline(title[0].upper() + title[1:], sentences, tiles)
+
+
+def _change(each: _Set, test: Comparison) -> str:
+    never = ", never diagnosed" if each.name == "holdout" else ", by which rounds are judged"
+    return (
+        f"{each.name.capitalize()} ({wording.count(test.n, 'item')}{never}): {wording.points(test.difference)} points, "
+        f"95% interval {wording.points(test.interval.low)} to {wording.points(test.interval.high)}; "
+        f"{test.gained} became right, {test.lost} wrong (one-sided exact McNemar, {wording.p_value(test.p_value)})."
+    )
+
+
+def _against_control(each: _Set) -> str:
+    if not each.control:
+        return "No control was run, so it is not known how much as many random samples would have brought."
+    test = compare(each.control, each.after)
+    between = f"{wording.points(test.interval.low)} to {wording.points(test.interval.high)}"
+    beginning = f"As many random samples, tuned the same way, give {_share(each.control)} on the {each.name}: "
+    if test.interval.low > 0:
+        return f"{beginning}choosing the samples brought {wording.points(test.difference)} points ({between})."
+    gained = f"{wording.points(test.difference)} points, {between}"
+    return f"{beginning}that choosing the samples brought more is not shown ({gained})."
+
+
+def _tiles(each: _Set, after: str, test: Comparison) -> list[Tile]:
+    tiles = [_tile("Before", each.before), _tile(after, each.after, "student")]
+    if each.control:
+        tiles.append(_tile("Control, random samples", each.control, "control"))
+    between = f"{wording.points(test.interval.low)} to {wording.points(test.interval.high)}"
+    return [*tiles, Tile("Change, in points", wording.points(test.difference), [f"95% interval {between}"])]
+
+
+def _tile(label: str, found: dict[str, bool], tone: str = "") -> Tile:
+    right, n = sum(found.values()), len(found)
+    return Tile(label, _share(found), [f"{right} of {n}", f"95% interval {wording.span(wilson(right, n))}"], tone)
+
+
+def _share(found: dict[str, bool]) -> str:
+    return wording.percent(sum(found.values()) / len(found)) if found else "–"
+
+
+def figures(found: Any) -> tuple[int, int] | None:
+    """(right, n) of an evaluation's figures, None if they are not there."""
+    if not isinstance(found, Mapping) or not found.get("n"):
+        return None
+    return int(found.get("right", round(found.get("accuracy", 0.0) * found["n"]))), int(found["n"])

@@ -1,0 +1,97 @@
+"""The report in a real browser: nothing foreign runs, nothing is fetched, the filters work, it fits a narrow screen."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from agent.report import write_report
+from tests.agent.fake_run import Plan, make_fake_run
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    with playwright.sync_playwright() as play:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        launched = play.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    run = make_fake_run(tmp_path_factory.mktemp("fake"), Plan(items=80, holdout=40, hostile=True))
+    return write_report(run).as_uri()
+
+
+def test_nothing_foreign_runs_and_nothing_is_fetched(browser: object, report: str) -> None:
+    page = browser.new_page()  # type: ignore[attr-defined]
+    asked: list[str] = []
+    wrong: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.goto(report)
+    assert page.evaluate("window.hacked") is None
+    assert [url for url in asked if not url.startswith(("data:", report))] == []
+    assert wrong == []
+    pictures = page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+    assert pictures
+    page.close()
+
+
+def test_errors_can_be_filtered_and_shown_page_by_page(browser: object, report: str) -> None:
+    page = browser.new_page()  # type: ignore[attr-defined]
+    page.goto(report)
+    every = page.locator(".error").count()
+    visible = page.locator(".error:visible")
+    assert visible.count() == 20 < every
+    page.locator("#more").click()
+    assert visible.count() == min(40, every)
+    page.locator("#by-cured").select_option("yes")
+    assert visible.count() > 0
+    assert set(visible.evaluate_all("cards => cards.map((card) => card.dataset.cured)")) == {"yes"}
+    page.locator("[data-show-gap]").first.click()
+    gap = page.locator("[data-show-gap]").first.get_attribute("data-show-gap")
+    assert set(visible.evaluate_all("cards => cards.map((card) => card.dataset.gap)")) == {gap}
+    assert page.locator("#by-cured").input_value() == ""
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1200])
+def test_the_page_fits_and_can_be_read(browser: object, report: str, scheme: str, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[attr-defined]
+    page.goto(report)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(_CONTRAST) >= 4.5
+    page.close()
+
+
+#: The least contrast (WCAG 2) of any text with the ground behind it, bars and pictures left out.
+_CONTRAST = """() => {
+  const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const channel = (v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const ground = (node) => {
+    for (; node; node = node.parentElement) {
+      const colour = parse(getComputedStyle(node).backgroundColor);
+      if (colour.length === 3 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  let least = 21;
+  for (const node of document.querySelectorAll("main *")) {
+    if (node.closest("svg") || ![...node.childNodes].some((c) => c.nodeType === 3 && c.data.trim())) continue;
+    const [a, b] = [light(parse(getComputedStyle(node).color)), light(ground(node))];
+    least = Math.min(least, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05));
+  }
+  return least;
+}"""
