@@ -245,7 +245,8 @@ async def _end(child: asyncio.subprocess.Process) -> None:
     if child.returncode is None:
         _signal(child, signal.SIGTERM)
         try:
-            await asyncio.wait_for(child.wait(), GRACE)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(child.wait(), GRACE)
         finally:
             _signal(child, signal.SIGKILL)
             await child.wait()

@@ -76,13 +76,13 @@ async def test_an_adapter_is_published_whole_and_has_learned(unbroken: tuple[Tun
 
 
 async def test_a_published_job_is_not_run_again(
-    unbroken: tuple[TuningJob, TuningResult], monkeypatch: pytest.MonkeyPatch
+    unbroken: tuple[TuningJob, TuningResult], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     job, result = unbroken
     monkeypatch.setattr(training.job, "CHILD", ("-c", "raise SystemExit('ran again')"))
     assert await tune(replace(job, checkpoint_minutes=1.0)) == result
     with pytest.raises(TuningError, match="ran again"):
-        await tune(replace(job, out=job.out.with_name("other"), seed=1))
+        await tune(replace(job, out=tmp_path / "adapter", seed=1))
 
 
 async def test_a_killed_child_goes_on_and_ends_with_the_weights_of_an_unbroken_one(
@@ -127,8 +127,9 @@ async def test_a_child_does_not_outlive_its_killed_parent_and_the_next_start_goe
 
 
 async def test_cancelling_ends_the_child_at_a_checkpoint(
-    unbroken: tuple[TuningJob, TuningResult], job: TuningJob
+    unbroken: tuple[TuningJob, TuningResult], job: TuningJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(training.job, "GRACE", 600.0)
     children: list[int] = []
 
     def cancel(progress: Progress) -> None:
@@ -144,6 +145,23 @@ async def test_cancelling_ends_the_child_at_a_checkpoint(
         assert list(job.work.glob("checkpoint-*/whole.json"))
     await tune(job)
     assert weights(job.out) == weights(unbroken[0].out)
+
+
+async def test_a_child_that_does_not_leave_when_told_is_killed(job: TuningJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = (
+        "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
+    )
+    monkeypatch.setattr(training.job, "CHILD", ("-c", program))
+    monkeypatch.setattr(training.job, "GRACE", 0.1)
+    task = asyncio.create_task(tune(job))
+    said = job.log_path.with_suffix(".log")
+    while not said.exists() or "up" not in said.read_text():
+        await asyncio.sleep(0.01)
+    child = child_of(job)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert gone(child)
 
 
 async def test_when_memory_runs_out_the_micro_batch_is_halved_and_the_batch_stays(
