@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def printed(run: Path) -> str:
-    console = Console(width=200, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(table(summary(run)))
-    return console.export_text()
+    console = Console(width=200, file=StringIO())
+    with console.capture() as captured:
+        console.print(table(summary(run)))
+    return captured.get()
 
 
 def test_the_summary_has_the_promised_keys(finished: Path) -> None:
