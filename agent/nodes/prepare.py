@@ -4,15 +4,22 @@ from agent.context import Context
 from agent.node import Update, node
 from agent.state import State
 from agent.teacher.prompts import SameSkills
+from retrieval.errors import ConfigError, TeacherError
+from training.families import load_processor
+from retrieval.errors import ConfigError, TeacherError
 
 
 @node()
 async def prepare(context: Context, state: State) -> Update:
     """Make what every round needs (`Context.ready`); first see that the teacher is there, before hours are spent."""
-    with context.waiting("teacher"):
-        # Any short question would do: an address, key or model that is wrong raises TeacherError.
-        await context.teacher.ask(
-            "same_skill", {"skill": "reading a clock", "candidates": ["telling the time"]}, SameSkills
-        )
+    student = context.config.student
+    load_processor(student.model, student.trust_remote_code)
+    question = {"skill": "reading a clock", "candidates": ["telling the time"]}
+    try:
+        with context.waiting("teacher"):
+            await context.teacher.ask("same_skill", question, SameSkills)
+    except TeacherError as error:
+        # Later this would be an outage; at the start, an address, key or model is wrong.
+        raise ConfigError(str(error)) from error
     await context.ready()
     return {}
