@@ -1,0 +1,152 @@
+"""The command: a user's mistake gets one sentence and exit code 2, never a traceback."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from agent.cli import main
+from agent.cli_microworld import make_data, world_config
+from agent.config import load_config
+from agent.console import Reporter
+from agent.context import Context
+from agent.init import render
+from agent.run_folder import RunFolder
+from retrieval.errors import PoolError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    make_data(folder, "arithmetic", 40)
+    return folder
+
+
+@pytest.fixture
+def config(data: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "task.yaml"
+    small = world_config("small", data, "arithmetic", 40, max_rounds=1, data={"limit": 8}, selection={"budget": 8})
+    path.write_text(render(small))
+    return path
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    """Exit code and what was said on standard error."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    code = ended.value.code
+    return (code if isinstance(code, int) else 0), capsys.readouterr().err
+
+
+def run_with(capsys: pytest.CaptureFixture[str], config: Path, *overrides: str) -> tuple[int, str]:
+    sets = [each for override in overrides for each in ("--set", override)]
+    return call(capsys, "run", config, "--run-dir", config.parent / "run", *sets)
+
+
+def write_items(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("selektion.budget=5", "there is no key `selektion`"),
+        ("data.validation=none.jsonl", "none.jsonl"),
+        ("pool.path=none.json", "none.json"),
+        ("student.model=no-such-folder", "no-such-folder"),
+        ("teacher.app=no.such:app", "teacher.app"),
+        ("data.scorer=magic", "magic"),
+        ("pool.embedder=no-such-embedder", "no-such-embedder"),
+        ("checkpoint_url=NO_SUCH_VARIABLE", "NO_SUCH_VARIABLE"),
+    ],
+)
+def test_a_wrong_value_is_named(
+    capsys: pytest.CaptureFixture[str], config: Path, override: str, said: str
+) -> None:
+    code, err = run_with(capsys, config, override)
+    assert (code, said in err, "Traceback" in err) == (2, True, False), err
+
+
+def test_a_teacher_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    code, err = run_with(
+        capsys, config, "teacher.app=null", f"teacher.base_url=http://127.0.0.1:{port}/v1", "teacher.retries=0"
+    )
+    assert code == 2
+    assert f"127.0.0.1:{port}" in err
+
+
+def test_items_that_cannot_be_read_are_counted_and_stop_the_run_when_too_many(
+    capsys: pytest.CaptureFixture[str], config: Path, tmp_path: Path, data: Path
+) -> None:
+    good = {"question": "What digit is at a1?", "answer": "4"}
+    items = write_items(tmp_path / "items.jsonl", [*[good] * 9, {**good, "image": "gone.png"}])
+    code, err = run_with(capsys, config, f"data.validation={items}", "data.holdout=null", "data.limit=null")
+    assert code == 2
+    assert "items.jsonl" in err
+    assert "gone.png" in err
+    assert "error_budget" in err
+
+
+async def test_an_index_made_with_another_embedder_is_refused(config: Path) -> None:
+    async def prepare(run: str, *overrides: str) -> None:
+        loaded = load_config(config, list(overrides))
+        context = Context.build(loaded, RunFolder.open(config.parent / run, loaded), Reporter(quiet=True))
+        try:
+            await context.ready()
+        finally:
+            await context.close()
+
+    await prepare("first")
+    with pytest.raises(PoolError, match="built with the embedder 'all-MiniLM-L6-v2'"):
+        await prepare("second", "pool.embedder=another")
+
+
+def test_a_run_that_is_no_run_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, err = call(capsys, "show", tmp_path / "nothing")
+    assert code == 2
+    assert "nothing" in err
+
+
+def test_no_room_on_the_disk_is_said_and_the_run_goes_on_when_there_is(
+    capsys: pytest.CaptureFixture[str], config: Path
+) -> None:
+    run = config.parent / "run"
+    run_with(capsys, config, "student.model=no-such-folder")
+    events = run / "events.jsonl"
+    events.unlink()
+    events.symlink_to("/dev/full")
+    code, err = run_with(capsys, config, "student.model=no-such-folder")
+    assert code == 1
+    assert "No space left on device" in err
+    assert "Traceback" not in err
+
+
+def test_init_writes_a_configuration_and_says_what_it_saw(
+    capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "mine.yaml"
+    main_args = ["init", data / "arithmetic" / "validation.jsonl", "--student", "s", "--teacher", "t", "--out", out]
+    with pytest.raises(SystemExit) as ended:
+        main([str(each) for each in main_args])
+    assert ended.value.code == 0
+    assert "200 items read" in capsys.readouterr().out
+    assert "# Name of the teacher model." in out.read_text()
+    code, err = call(capsys, *main_args)
+    assert code == 2
+    assert "--force" in err
+
+
+def test_doctor_names_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", "--json"])
+    found = {check["what"]: check for check in json.loads(capsys.readouterr().out)}
+    assert ended.value.code in (0, 1)
+    assert found["torch"]["ok"]
+    assert "cure" in found["teacher's key"]
+    assert os.environ.get("OPENAI_API_KEY", "no key") not in json.dumps(found)
