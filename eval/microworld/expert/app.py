@@ -1,8 +1,8 @@
 """The expert behind the OpenAI chat protocol: POST /v1/chat/completions and GET /v1/models. No streaming.
 
-Errors come in OpenAI's form, {"error": {"message", "type", "param", "code"}}: 400 for a request that it does not understand, 429 and
-silence only where `Options` asks for them. Tokens are counted roughly: four characters each, and 85 for a picture.
-"""
+Errors come in OpenAI's form, {"error": {"message", "type", "param", "code"}}: 400 for a request that it does not
+understand, 429 and silence only where `Options` asks for them. Tokens are counted roughly: four characters each, and
+85 for a picture."""
 
 import asyncio
 import json
@@ -113,7 +113,9 @@ def _logprobs(odds: Mapping[str, float], said: str, body: Mapping[str, Any]) -> 
     """OpenAI's form for a reply of one token."""
     count = body.get("top_logprobs")
     ranked = sorted(odds, key=lambda letter: -odds[letter])[: count if isinstance(count, int) else 0]
-    rows = {letter: {"token": letter, "logprob": math.log(odds[letter]), "bytes": list(letter.encode())} for letter in odds}
+    rows = {
+        letter: {"token": letter, "logprob": math.log(odds[letter]), "bytes": list(letter.encode())} for letter in odds
+    }
     return {"content": [{**rows[said], "top_logprobs": [rows[letter] for letter in ranked]}], "refusal": None}
 
 

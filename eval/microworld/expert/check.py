@@ -1,10 +1,10 @@
-"""Checking a student's steps against the scene and the question: which is the first wrong one, and what should stand there.
+"""Checking a student's steps against the scene and the question: which is the first wrong one, and what should stand
+there.
 
-A step is right if it says what one of the canonical steps says: the order of places, of the two addends or of the two colours does
-not matter, and digits are compared in the order in which the student listed their places. What is true of the scene but is
-no part of the way to the answer counts as wrong, since it does not follow. Only the first wrong step is told: what comes after may
-rest on it.
-"""
+A step is right if it says what one of the canonical steps says: the order of places, of the two addends or of the two
+colours does not matter, and digits are compared in the order in which the student listed their places. What is true
+of the scene but is no part of the way to the answer counts as wrong, since it does not follow. Only the first wrong
+step is told: what comes after may rest on it."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -27,8 +27,9 @@ _ORDERLESS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], tuple[str, ..
 
 
 class Verdict(NamedTuple):
-    """`step` is the 0-based index of the first wrong step, None if none is; `expected` the step that should stand there, or,
-    without a wrong one, the next that is missing (the last if all are there). `skill` is a key of STEP_SKILLS."""
+    """`step` is the 0-based index of the first wrong step, None if none is; `expected` the step that should stand
+    there, or, without a wrong one, the next that is missing (the last if all are there). `skill` is a key of
+    STEP_SKILLS."""
 
     step: int | None
     expected: Step
@@ -52,9 +53,8 @@ def meaning(text: str) -> tuple[str, ...]:
 def solve(call: Call, seen: Seen | None, gold: str) -> tuple[Solution, Scene] | None:
     """The canonical steps for what was seen, None if it cannot be answered.
 
-    The gold answer is trusted above one's own eyes: if they lead elsewhere, the doubtful digit whose other reading leads to it is
-    read so. If there is none, what was seen stands.
-    """
+    The gold answer is trusted above one's own eyes: if they lead elsewhere, the doubtful digit whose other reading
+    leads to it is read so. If there is none, what was seen stands."""
     scene = seen.scene if seen else Scene({})
     found = _solved(call, scene)
     if seen is None or (found and plain(found.answer) == plain(gold)):
@@ -85,7 +85,8 @@ def _align(solution: Solution, scene: Scene, steps: Sequence[str]) -> list[int |
 
 
 def _reordered(scene: Scene, before: Sequence[str], text: str) -> str:
-    """"they are …" as it would read had the places been listed in reading order, if the student listed them otherwise."""
+    """ "they are …" as it would read had the places been listed in reading order, if the student listed them
+    otherwise."""
     lists = [match[2].split() for step in before if (match := _LIST.fullmatch(plain(step)))]
     words = plain(text).removeprefix("they are ").split()
     if not lists or len(lists[-1]) != len(words):
@@ -122,8 +123,8 @@ def chief_skill(solution: Solution) -> str:
 
 
 def lacking(scene: Scene, expected: Step, said: str) -> str:
-    """The skill whose lack made a step wrong: that of the step that should stand there. Where a step says two things of a cell, what
-    it holds and in which color, the false one decides."""
+    """The skill whose lack made a step wrong: that of the step that should stand there. Where a step says two things
+    of a cell, what it holds and in which color, the false one decides."""
     right, wrong = _LOOK.fullmatch(plain(expected.text)), _LOOK.fullmatch(plain(said))
     if not right or not wrong or right[1] != wrong[1]:
         return expected.skill

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from eval.microworld.scene import CELL_INDEX, COLORS, SHAPES, SIZES
 
-_NUMBERS = {name: str(value) for value, name in enumerate("zero one two three four five six seven eight nine ten".split())}
+_NUMBER_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_NUMBERS = {name: str(value) for value, name in enumerate(_NUMBER_NAMES)}
 _SAME = {"colour": "color", "colored": "color", "coloured": "color", "yeah": "yes", "nope": "no", "grey": "gray"}
-_FILLER = frozenset(
-    "a an the is are was it its it's there that this answer color shape digit number size cell row column at in of so to be "
-    "final count total object objects i think would say has have which what and with one's as".split()
+_FILLER = re.compile(
+    r"(?:an?|the|is|are|was|it|its|it's|there|that|this|answer|color|shape|digit|number|size|cell|row|column|at|in|of|"
+    r"so|to|be|final|count|total|objects?|i|think|would|say|has|have|which|what|and|with|as)"
 )
 #: Log-odds that a step which ends on an option's text gives to it.
 STEP_WEIGHT = 1.5
@@ -20,7 +21,7 @@ def words(text: str) -> list[str]:
     """The words that carry an answer: numbers as figures, without filler."""
     found = re.findall(r"[a-z]+'?[a-z]*|\d+(?:\.\d+)?", text.lower())
     plain = [_NUMBERS.get(word, _SAME.get(word, word)) for word in found]
-    return [word for word in plain if word not in _FILLER] or plain
+    return [word for word in plain if not _FILLER.fullmatch(word)] or plain
 
 
 def judged_correct(answer: str, gold: Sequence[str]) -> bool:

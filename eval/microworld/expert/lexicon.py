@@ -1,65 +1,15 @@
 """A small dictionary of plain English: which words stand for which concept when people name skills (`lexicon.txt`).
 
-Entries are base forms; `stem` folds inflections, so "locate" covers locating and located. An entry may have several words. What a
-name means as a whole is decided in `meaning`.
-"""
+Each line of the file is a concept and its words, in base form; `stem` folds inflections, so "locate" covers locating
+and located. An entry may have several words. What a name means as a whole is decided in `meaning`. Four lines are no
+concepts of skills: FOREIGN, nouns of other worlds (a skill that works on one of them is none of ours); STOP, words
+that say nothing; OPPOSITES, pairs; IRREGULAR, forms and their bases."""
 
 import re
 from functools import cache
 from importlib import resources
 
-_IRREGULAR = {
-    "written": "write", "seen": "see", "shown": "show", "drawn": "draw", "known": "know", "taken": "taken", "chosen": "choose",
-    "found": "find", "going": "go", "totalling": "total", "totalled": "total", "labelling": "label", "held": "hold", "given": "given", "made": "make", "said": "say", "told": "tell", "has": "have", "having": "have",
-    "had": "have", "is": "be", "are": "be", "was": "be", "were": "be", "being": "be", "does": "do", "doing": "do", "lies": "lie",
-    "lying": "lie", "left": "left", "axes": "axis", "this": "this", "its": "its", "as": "as", "thing": "thing", "things": "thing",
-    "anything": "anything", "something": "something", "nothing": "nothing", "everything": "everything", "string": "string",
-    "ring": "ring", "rings": "ring", "neighbouring": "neighbor", "neighboring": "neighbor", "need": "need", "less": "less",
-    "indeed": "indeed", "red": "red", "plus": "plus", "minus": "minus", "others": "other", "during": "during", "fewest": "fewest",
-}  # fmt: skip
 _SPELLINGS = (("colour", "color"), ("neighbour", "neighbor"), ("grey", "gray"))
-
-
-def stem(word: str) -> str:
-    """A word without inflection: a plain suffix stripper, enough for the words of skills."""
-    for british, american in _SPELLINGS:
-        word = word.replace(british, american)
-    if word in _IRREGULAR:
-        base = _IRREGULAR[word]
-        return base.removesuffix("e") if len(base) > 3 else base
-    word = re.sub(r"is(e|es|ed|ing|ation)$", r"iz\1", word) if len(word) > 5 else word
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    for suffix in ("ing", "ed"):
-        if word.endswith(suffix) and len(word) - len(suffix) >= 3:
-            word = word[: -len(suffix)]
-            return word[:-1] if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "ls" else word.removesuffix("e")
-    if word.endswith(("sses", "shes", "ches", "xes")):
-        return word[:-2]
-    if word.endswith("s") and not word.endswith(("ss", "us", "is")) and len(word) > 3:
-        word = word[:-1]
-    return word.removesuffix("e") if len(word) > 3 else word
-
-
-#: Nouns of other worlds: a skill that works on one of them is none of ours.
-FOREIGN = frozenset(
-    stem(word)
-    for word in (
-        "word letter text sentence clock time date month year chart bar axis plot graph price money coin page animal person people face "
-        "street sign fraction decimal percentage equation angle length weight height photo food vehicle plant building season weather table "
-        "legend printed typeset dial gauge speed temperature sound audio code license brand logo language emotion age sport"
-    ).split()
-)
-STOP = frozenset(
-    "a an the of to in on at by for with from as is are be was and or that which what it its this these those one some any given certain "
-    "particular correctly correct simple between among within into out up do have how".split()
-)
-
-
-@cache
-def stemmed(regex: str) -> re.Pattern[str]:
-    """A regular expression for texts of stems, written with plain words."""
-    return re.compile(re.sub(r"\\[a-zA-Z]|[a-z]{3,}", lambda m: m[0] if m[0][0] == "\\" else stem(m[0]), regex))
 
 
 @cache
@@ -68,6 +18,41 @@ def words() -> dict[str, list[str]]:
     raw = resources.files(__package__).joinpath("lexicon.txt").read_text(encoding="utf-8")
     lines = re.sub(r"\n[ ]+", " ", raw).splitlines()
     return {concept: entries.strip().split(", ") for concept, _, entries in (line.partition(":") for line in lines)}
+
+
+@cache
+def _irregular() -> dict[str, str]:
+    pairs = [entry.partition("=") for entry in words()["IRREGULAR"]]
+    return {form: base for form, _, base in pairs}
+
+
+@cache
+def stem(word: str) -> str:
+    """A word without inflection: a plain suffix stripper, enough for the words of skills."""
+    for british, american in _SPELLINGS:
+        word = word.replace(british, american)
+    if word in _irregular():
+        base = _irregular()[word]
+        return base.removesuffix("e") if len(base) > 3 else base
+    word = re.sub(r"is(e|es|ed|ing|ation)$", r"iz\1", word) if len(word) > 5 else word
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    for suffix in ("ing", "ed"):
+        if word.endswith(suffix) and len(word) - len(suffix) >= 3:
+            word = word[: -len(suffix)]
+            doubled = len(word) > 3 and word[-1] == word[-2] and word[-1] not in "ls"
+            return word[:-1] if doubled else word.removesuffix("e")
+    if word.endswith(("sses", "shes", "ches", "xes")):
+        return word[:-2]
+    if word.endswith("s") and not word.endswith(("ss", "us", "is")) and len(word) > 3:
+        word = word[:-1]
+    return word.removesuffix("e") if len(word) > 3 else word
+
+
+@cache
+def stemmed(regex: str) -> re.Pattern[str]:
+    """A regular expression for texts of stems, written with plain words."""
+    return re.compile(re.sub(r"\\[a-zA-Z]|[a-z]{3,}", lambda m: m[0] if m[0][0] == "\\" else stem(m[0]), regex))
 
 
 @cache

@@ -1,23 +1,33 @@
-"""Names of skills about how things look (colour, shape, size, digits), and whether they speak of finding or of seeing."""
+"""Names of skills about how things look (colour, shape, size, digits), and whether they speak of finding or of
+seeing."""
 
 from eval.microworld.expert.lexicon import pattern
 from eval.microworld.expert.wording import Wording
 
-_WHICH = r"\b(which|what) (common |basic |kind of |sort of |type of )?(color|shape|figure|form|digit|number|numeral|size|hue|tint|shade|tone)\b"
-_CELLS = r"\b(cell|place|square|position|spot) (with|that|which|hold|contain)|(which|what) (cell|place|square|position|spot)"
-_CHOSEN = r"(an?|the|one|some|same|certain|given|particular|single|ask|specific|specify|request|choose|target|their|its|that|want|common|basic|every|everyday|familiar|standard|kind of|type of| )*"
 _COLOR, _SHAPE = r"(color|hue|tint|shade|tone)", r"(shape|form|outline|figure)"
-_BY_COLOR = (
-    rf"\b(of|in|with|have|by|share|for|match|bear|be) {_CHOSEN}{_COLOR}\b|(one|single|certain|given|specific|specify|particular|same|target) {_COLOR}|"
-    rf"{_COLOR} (occur|appear)|(object|item|thing|everything) by (their )?{_COLOR}|{_COLOR} (filter|select|search)|same color"
+_PLACES = r"(cell|place|square|position|spot)"
+_WHICH = rf"\b(which|what) (common |basic |kind of |sort of |type of )?({_COLOR}|{_SHAPE}|digit|number|numeral|size)\b"
+_CELLS = rf"\b{_PLACES} (with|that|which|hold|contain)|(which|what) {_PLACES}"
+_THIS = r"(one|single|same|certain|given|particular|specific|specify|target)"
+_CHOSEN = (
+    rf"(an?|the|some|{_THIS}|ask|request|choose|their|its|that|want|common|basic|every|everyday|familiar|standard|"
+    r"kind of|type of| )*"
 )
+_BY_COLOR = (
+    rf"\b(of|in|with|have|by|share|for|match|bear|be) {_CHOSEN}{_COLOR}\b|{_THIS} {_COLOR}|{_COLOR} (occur|appear)|"
+    rf"(object|item|thing|everything) by (their )?{_COLOR}|{_COLOR} (filter|select|search)"
+)
+_SEE = r"(see|name|recognize|identify|tell|state|perceive|distinguish|determine|read|judge|discern|differentiate)"
 _SEES_COLOR = (
-    rf"\b{_COLOR} (of|at|in|that|from|apart|an?|recognition|perception|identification|naming|shown)\b|(object|item|thing|cell|it|figure|symbol) s? ?{_COLOR}|(which|what) {_COLOR}|"
-    rf"(see|name|recognize|identify|tell|state|perceive|distinguish|determine|read|judge|discern|differentiate|discriminate) (an?|the|individual|different|between|basic| )*{_COLOR}"
+    rf"\b{_COLOR} (of|at|in|that|from|apart|an?|recognition|perception|identification|naming|shown)\b|"
+    rf"(object|item|thing|cell|it|figure|symbol) s? ?{_COLOR}|(which|what) {_COLOR}|"
+    rf"{_SEE} (an?|the|individual|different|between|basic| )*{_COLOR}"
 )
 _BY_SHAPE = rf"\b(of|with|have|by|share|for|in) {_CHOSEN}{_SHAPE}\b"
 _SEES_SHAPE = (
-    rf"{_SHAPE} (of (an?|the|some|each|individual) (object|item|thing|symbol|cell)|at|apart|from|recognition|identification)|(object|item|thing|it|figure|cell) s? ?{_SHAPE}"
+    rf"{_SHAPE} (of (an?|the|some|each|individual) (object|item|thing|symbol|cell)|at|apart|from)|"
+    rf"{_SHAPE} (recognition|identification)|"
+    rf"(object|item|thing|it|figure|cell) s? ?{_SHAPE}"
 )
 
 
@@ -52,7 +62,7 @@ def _of_size(w: Wording) -> str | None:
     small = w.has("SMALL") and not w.has("LARGE") and (not w.says(r"\b(whether|if)\b") or w.has("ALL"))
     if w.has("SMALL") and not small and not w.has("DIGIT"):
         return "see size"
-    if w.has("SIZE") and not (small and finds(w)) or w.has("SMALL", "LARGE"):
+    if (w.has("SIZE") and not (small and finds(w))) or w.has("SMALL", "LARGE"):
         return "see size"
     if small and not w.has("DIGIT"):
         return "find small"
@@ -75,12 +85,16 @@ def _of_digit(w: Wording) -> str | None:
         return None
     if w.says("list|found|find") and w.says(r"(to|into) (a|its|the) (number|total|count)"):
         return "count"
-    if w.says(r"(given|specify|specific|certain|particular|describe|mention) (digit|numeral)") and finds(w) and not w.has("ALL"):
+    wanted = w.says(r"(given|specify|specific|certain|particular|describe|mention) (digit|numeral)")
+    if wanted and finds(w) and not w.has("ALL"):
         return "locate"
     if w.has("COUNT") and not w.says("digit|numeral"):
         return "count"
     others = r"(the |other |all |any )*(object|shape|figure|other|symbol|thing|item|form)"
-    if w.says(rf"(digit|numeral|number) (from|among|amid|apart from|amongst|versus) {others}|(cell|place) with (digit|numeral|number)"):
+    if w.says(
+        rf"(digit|numeral|number) (from|among|amid|apart from|amongst|versus) {others}|"
+        r"(cell|place) with (digit|numeral|number)"
+    ):
         return "find digits"
     return "find digits" if finds(w) or w.has("COUNT") else "read digit"
 
@@ -88,7 +102,7 @@ def _of_digit(w: Wording) -> str | None:
 def _of_shape(w: Wording) -> str | None:
     if w.any("MAX", "MIN"):
         return "extreme shape"
-    if w.has("WANTED") and not w.says(rf"{_CHOSEN}(certain|given|particular|specific|specify|request|target) (kind of |type of )?{_SHAPE}"):
+    if w.has("WANTED") and not w.says(rf"({_THIS}|request) (kind of |type of )?{_SHAPE}"):
         return "locate" if finds(w) else None
     if w.has("COUNT") and not w.says("of (one|an?|the)|certain|given|particular|specific|same|common|familiar"):
         return "count"

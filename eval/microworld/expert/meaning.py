@@ -1,8 +1,10 @@
-"""What the name of a skill means: which operation, on what, in which direction. Names mean the same skill if these agree.
+"""What the name of a skill means: which operation, on what, in which direction. Names mean the same skill if these
+agree.
 
-A name is read as a person would read it: it is folded to stems, phrases that mislead are removed ("adding up", "noting down"), and
-its concepts (see `lexicon`) are looked at in order of how much they say: a mirror, an odd one out or a sum settles what a skill is
-about; "finding" or "object" hardly does. Names about none of the micro-world's matters are compared word by word.
+A name is read as a person would read it: it is folded to stems, phrases that mislead are removed ("adding up",
+"noting down"), and its concepts (see `lexicon`) are looked at in order of how much they say: a mirror, an odd one out
+or a sum settles what a skill is about; "finding" or "object" hardly does. Names about none of the micro-world's
+matters are compared word by word.
 
 Regular expressions here are written with plain words; `stemmed` folds them like the text.
 """
@@ -11,25 +13,30 @@ import re
 from functools import lru_cache
 
 from eval.microworld.expert import looks
-from eval.microworld.expert.lexicon import FOREIGN, STOP, stem, stemmed
+from eval.microworld.expert.lexicon import stem, stemmed, words
 from eval.microworld.expert.wording import Wording
 
 #: Words of an unknown matter that two names must share: intersection over union.
 OVERLAP = 0.6
-_OPPOSITES = tuple(
-    frozenset(map(stem, pair.split("/")))
-    for pair in (
-        "left/right above/below up/down upper/lower large/small largest/smallest more/fewer more/less highest/lowest add/subtract "
-        "row/column odd/even same/different first/last before/after inside/outside most/least maximum/minimum biggest/smallest"
-    ).split()
-)
+_OPPOSITES = tuple(frozenset(map(stem, pair.split("/"))) for pair in words()["OPPOSITES"])
 _DIRECTIONS = {
     "left": stemmed(r"\b(left|leftward|leftwards|west|western)\b"),
     "right": stemmed(r"\b(right|rightward|rightwards|east|eastern)\b"),
-    "up": stemmed(r"\b(above|up|upward|upwards|over (?=an?|the|another|it|some|one)|atop|on top|top|upper|overhead|north|northern|higher)\b"),
+    "up": stemmed(
+        r"\b(above|up|upward|upwards|over (?=an?|the|another|it|some|one)|atop|on top|top|upper|overhead|north|"
+        r"northern|higher)\b"
+    ),
     "down": stemmed(r"\b(below|beneath|under|underneath|down|downward|downwards|lower|bottom|south|southern)\b"),
 }
-_SIDEWAYS = stemmed(r"\b(left (?:to |and |or |from |with |versus )?(?:the )?right|right (?:to |and |or |from )?(?:the )?left)\b")
+_SIDEWAYS = stemmed(
+    r"\b(left (?:to |and |or |from |with |versus )?(?:the )?right|right (?:to |and |or |from )?(?:the )?left)\b"
+)
+_DIFFERENT = (
+    r"\b(the|a) (only |single |one |lone |sole )*(different|deviate|deviant|distinct|dissimilar|differ|divergent) "
+    r"(one|shape|object|item|figure|thing|element|member|symbol)\b|"
+    r"\b(not|differ|different|deviate|depart|unlike|diverge) .*\b(rest|others?|remaining|remainder|majority)\b"
+)
+_A_CELL = r"(cell|place|position|spot|location|slot|square|tile|field|box)"
 
 
 def same_skill(one: str, other: str) -> bool:
@@ -44,7 +51,7 @@ def same_skill(one: str, other: str) -> bool:
 
 
 def _content(name: str) -> frozenset[str]:
-    return frozenset(Wording(name).text.split()) - STOP
+    return frozenset(Wording(name).text.split()) - {stem(word) for word in words()["STOP"]}
 
 
 @lru_cache(maxsize=8192)
@@ -53,7 +60,7 @@ def meaning_of(name: str) -> str | None:
     wording = Wording(name)
     if found := _given_or_whole(wording) or _place(wording):
         return found
-    if FOREIGN & set(wording.text.split()):
+    if wording.has("FOREIGN"):
         return None
     for rule in (_special, _arithmetic, _direction, _line, _presence, _comparison, looks.meaning_of, _rest):
         if found := rule(wording):
@@ -63,13 +70,18 @@ def meaning_of(name: str) -> str | None:
 
 def _given_or_whole(w: Wording) -> str | None:
     """Describing a whole picture, repeating what a text gives; both may speak of words and texts."""
-    described = w.says(r"\b(fit|match|from|by|its) (an?|it|the|to)? ?description|describe (object|item|thing)") or "described" in w.raw
+    described = "described" in w.raw or w.says(
+        r"\b(fit|match|from|by|its) (an?|it|the|to)? ?description|describe (object|item|thing)"
+    )
     if w.has("DESCRIBE") and not described and not w.any("COLOR", "SHAPE", "SIZE", "DIGIT", "WHETHER"):
         return "describe"
-    taken = w.any("DIGIT") or w.says("question|text|prompt|wording|given|stated")
-    if w.has("COPY") and taken and not w.any("SUBTRACT", "MAX", "MIN", "COLOR", "SHAPE", "ADD", "WHERE", "ROW", "COLUMN", "PARITY"):
-        return "copy" if w.says("copy|repeat|restate|reproduce|quote|question|text|prompt|wording|stated|echo|provide|supply|given (value|number|digit)|transfer|was given") else None
-    return None
+    if not w.has("COPY") or w.any(
+        "SUBTRACT", "MAX", "MIN", "COLOR", "SHAPE", "ADD", "WHERE", "ROW", "COLUMN", "PARITY"
+    ):
+        return None
+    repeated = w.says(r"copy|repeat|restate|reproduce|quote|echo|transfer")
+    given = w.says(r"question|text|prompt|wording|stated|provide|supply|given (value|number|digit)|was given")
+    return "copy" if given or (repeated and w.has("DIGIT")) else None
 
 
 def _place(w: Wording) -> str | None:
@@ -80,12 +92,10 @@ def _place(w: Wording) -> str | None:
 
 def _special(w: Wording) -> str | None:
     """Matters that one word settles."""
-    parity = w.has("PARITY") and not w.says(r"odd look|odd(ly|ball)|odd (one|object|item|thing|shape|figure|man) out|even (if|when|though|out)")
-    odd_one = w.says(
-        r"\b(the|a) (only |single |one |lone |sole )*(different|deviate|deviant|distinct|dissimilar|differ|divergent) (one|shape|object|item|"
-        r"figure|thing|element|member|symbol)\b|(not|differ|different|deviate|depart|unlike|diverge) .*\b(rest|others?|remaining|remainder|majority)\b"
-    ) and not w.any("COLOR", "MORE", "RARE")
-    if not parity and (w.has("ODDONE") or odd_one) and not w.has("DIGIT"):
+    odd = r"odd look|odd(ly|ball)|odd (one|object|item|thing|shape|figure|man) out|even (if|when|though|out)"
+    parity = w.has("PARITY") and not w.says(odd)
+    differs = w.says(_DIFFERENT) and not w.any("COLOR", "MORE", "RARE")
+    if not parity and (w.has("ODDONE") or differs) and not w.has("DIGIT"):
         return "odd one out"
     return "parity" if parity else None
 
@@ -95,13 +105,17 @@ def _arithmetic(w: Wording) -> str | None:
     if w.any("COLOR", "ROW"):
         return None
     place = " in a column" if w.has("COLUMN") else ""
-    apart = w.says(r"how far .*apart") and w.has("DIGIT")
-    plain = w.says("subtract|subtraction|minus|difference|deduct|take away|how much (larger|bigger|greater|more|less|smaller)")
-    if apart or plain or (w.has("SUBTRACT") and w.says("digit|numeral|number|value|smaller|lesser|larger") and not w.any("SHAPE", "OBJECT", "EACH")):
+    plain = w.says(
+        "subtract|subtraction|minus|difference|deduct|take away|how much (larger|bigger|greater|more|less|smaller)"
+    )
+    apart = (w.has("SUBTRACT") or w.says(r"how far .*apart")) and w.says(
+        "digit|numeral|number|value|smaller|lesser|larger"
+    )
+    if plain or (apart and not w.any("SHAPE", "OBJECT", "EACH")):
         return "subtract" + place
     if w.has("CONCLUDE") and not w.has("DIGIT"):
         return None
-    total = w.has("TOTAL") and w.says("digit|numeral|(two|both) (number|value)|(two|both) .*(number|value)") and not w.says("number of")
+    total = w.has("TOTAL") and w.says(r"digit|numeral|\b(two|both) (.* )?(number|value)") and not w.says("number of")
     if total or (w.has("ADD") and not w.says("count|tally|how many|number of|list")):
         return "add" + place
     return None
@@ -113,9 +127,11 @@ def _direction(w: Wording) -> str | None:
     if len(found) != 1 or _SIDEWAYS.search(w.text):
         return None
     if w.any("COLUMN", "ROW"):
-        return f"go {found[0]}" if w.says(r"\b(go|move|step|shift|jump|advance|climb|one) .*\b(by )?(one|a|single) (row|column)\b") else None
-    amount = w.any("DIGIT", "COUNT", "COLOR") and not w.says("neighbor|adjacent|cell|place|object|item|next|lie|beside")
-    return None if amount or w.says(r"\b(lower|higher|upper|top|bottom) (value|number|count|digit|numeral|total)") else f"go {found[0]}"
+        moves = w.says(r"\b(go|move|step|shift|jump|advance|climb) .*\b(one|a|single) (row|column)\b")
+        return f"go {found[0]}" if moves else None
+    near = w.says("neighbor|adjacent|cell|place|object|item|next|lie|beside")
+    amount = w.says(r"\b(lower|higher|upper|top|bottom) (value|number|count|digit|numeral|total)")
+    return None if amount or (w.any("DIGIT", "COUNT", "COLOR") and not near) else f"go {found[0]}"
 
 
 def _line(w: Wording) -> str | None:
@@ -144,28 +160,31 @@ def _presence(w: Wording) -> str | None:
         return None
     if w.has("SAME", "PAIR") or w.says("(which|what) color|how (big|large)|(small|big|large|little) or"):
         return None
-    cell = w.says(r"(at|in|of|on) (an?|the|some|given|one|that|certain) ?(given|certain|particular|single)? ?(cell|place|position|spot|location|slot|square|tile|field|box)")
-    holder = w.says(r"(whether|if) (an?|the|some|given|one|that) ?(given|certain|particular|single)? ?(cell|place|position|spot|location|slot|square|tile|field|box)")
+    one = rf"(an?|the|some|given|one|that|certain) ?(given|certain|particular|single)? ?{_A_CELL}"
+    cell, holder = w.says(rf"(at|in|of|on) {one}"), w.says(rf"(whether|if) {one}")
     filled = holder or (cell and w.says("anything|something"))
     return "empty" if filled and not w.says("match|describe|fit") else "exists"
 
 
 def _comparison(w: Wording) -> str | None:
     """Larger and smaller, more and fewer, the same."""
-    numbers = w.says(r"(largest|smallest|biggest|lowest|highest|greatest|least|maximum|minimum) (digit|numeral|value|number(?! of))")
+    numbers = w.says(
+        r"(largest|smallest|biggest|lowest|highest|greatest|least|maximum|minimum) (digit|numeral|value|number(?! of))"
+    )
     groups = w.has("COLOR") or w.says(r"\b(group|set|kind|class|category|count|side)\b")
     if w.any("MORE", "FEWER") and groups and not numbers and not w.any("RARE", "SIZE"):
         fewer = "outnumbered" in w.raw or (w.has("FEWER") and not w.says(r"\b(more|majority|larger|greater|bigger)\b"))
         return "fewer" if fewer else "more"
-    if (w.has("SHAPE") and not w.has("DIGIT")) and w.any("MAX", "MIN") or w.says(r"\bsmall(er)? size|lesser size"):
+    if (w.has("SHAPE") and not w.has("DIGIT") and w.any("MAX", "MIN")) or w.says(r"\bsmall(er)? size|lesser size"):
         return None
     if w.has("MIN") or (w.says(r"\b(smaller|lesser|lower)\b") and w.has("DIGIT")):
         return "smallest"
-    if w.says(r"\b(largest|biggest|greatest|highest|maximum|maximal|max|maxima|peak|topmost)\b"):
+    largest = w.says(r"\b(largest|biggest|greatest|highest|maximum|maximal|max|argmax|maxima|peak|topmost)\b")
+    if largest or (w.says(r"\b(larger|bigger|greater|higher)\b") and w.has("DIGIT")):
         return "largest"
-    if w.says(r"\b(larger|bigger|greater|higher)\b") and w.has("DIGIT"):
-        return "largest"
-    alike = w.has("PAIR") or w.says("whether|if|compare|comparison|identical|identity|alike|equality|sameness|coincide|equal")
+    alike = w.has("PAIR") or w.says(
+        r"\b(same or different|whether|if|compare|identical|identity|alike|equality|sameness|coincide|equal)\b"
+    )
     return "same" if w.has("SAME") and alike and not w.any("COLOR", "WANTED", "DIGIT") else None
 
 

@@ -38,7 +38,9 @@ class Options:
             if field.name in ("wrong", "rate_limited", "malformed", "silent") and value > 1:
                 raise ConfigError(f"the expert's option {field.name} is a share from 0 to 1, not {value!r}")
         if self.phrasing not in get_args(Mode):
-            raise ConfigError(f"the expert's phrasing must be one of {', '.join(get_args(Mode))}, not {self.phrasing!r}")
+            raise ConfigError(
+                f"the expert's phrasing must be one of {', '.join(get_args(Mode))}, not {self.phrasing!r}"
+            )
 
 
 class Fate:

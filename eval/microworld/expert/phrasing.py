@@ -1,8 +1,7 @@
 """How the expert words a skill: freely, never by an id, and otherwise when it diagnoses than when it annotates.
 
-The wording depends on what is being said (a hash of the sample or the error) and on nothing else, so the same request always
-gets the same words, whatever was asked before it.
-"""
+The wording depends on what is being said (a hash of the sample or the error) and on nothing else, so the same request
+always gets the same words, whatever was asked before it."""
 
 import hashlib
 import json
@@ -11,8 +10,8 @@ from importlib import resources
 from typing import Literal
 
 Use = Literal["diagnosis", "annotation"]
-#: `disjoint`: diagnosis and annotation draw from different phrasings; `shared`: both draw from all of them; `plain`: one wording
-#: for each skill, whoever asks.
+#: `disjoint`: diagnosis and annotation draw from different phrasings; `shared`: both draw from all of them; `plain`:
+#: one wording for each skill, whoever asks.
 Mode = Literal["disjoint", "shared", "plain"]
 
 

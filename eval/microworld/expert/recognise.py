@@ -1,9 +1,8 @@
 """Recognising a scene from its picture: which cells hold what, from nothing but the pixels.
 
-A cell is background + mask * (colour - background) + noise. The background is seen at the cells' corners, the colour where the cell is
-brightest, the mask is what is left of the cell along that colour. A mask that is one of the 16 shapes (nine offsets each) up to
-noise is that shape; any other is a digit.
-"""
+A cell is background + mask * (colour - background) + noise. The background is seen at the cells' corners, the colour
+where the cell is brightest, the mask is what is left of the cell along that colour. A mask that is one of the 16
+shapes (nine offsets each) up to noise is that shape; any other is a digit."""
 
 import io
 from collections.abc import Sequence
@@ -95,17 +94,19 @@ def recognise(pictures: NDArray[np.uint8]) -> list[Seen]:
 
 
 def _tints(cells: NDArray[np.float32], strength: NDArray[np.float32]) -> NDArray[np.float32]:
-    """An object's colour less the background, [n, 3]: the mean of the pixels within 15% of the brightest (the 5th brightest, as the
-    very brightest owes most to noise)."""
+    """An object's colour less the background, [n, 3]: the mean of the pixels within 15% of the brightest (the 5th
+    brightest, as the very brightest owes most to noise)."""
     top = np.partition(strength, -5, axis=1)[:, -5:-4] if len(strength) else strength[:, :1]
     weight = (strength >= 0.85 * top).astype(np.float32)
-    return np.einsum("npc,np->nc", cells, weight) / np.maximum(weight.sum(axis=1, keepdims=True), 1.0)
+    tints: NDArray[np.float32] = np.einsum("npc,np->nc", cells, weight)
+    return tints / np.maximum(weight.sum(axis=1, keepdims=True), 1.0)
 
 
 def _things(
     masks: NDArray[np.float32], colors: NDArray[np.float32]
 ) -> tuple[list[Thing], dict[int, tuple[str, float]]]:
-    """What objects are, from masks [n, 256] and colours [n, 3]; and the doubts about digits: index to (other digit, lead)."""
+    """What objects are, from masks [n, 256] and colours [n, 3]; and the doubts about digits: index to (other digit,
+    lead)."""
     distance = ((colors[:, None, None, :] - _shades()) ** 2).sum(axis=3).min(axis=2)
     names = [tuple(COLORS)[i] for i in distance.argmin(axis=1)] if len(colors) else []
     lengths = np.linalg.norm(masks, axis=1, keepdims=True)

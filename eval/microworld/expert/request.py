@@ -1,8 +1,7 @@
 """What a chat request asks of the expert: its kind, its data and its pictures.
 
-The kind is the name of the JSON schema asked for; without structured outputs it is told by the keys of the data. The pictures are
-data URLs; the data is a JSON object in a text part of the user's message.
-"""
+The kind is the name of the JSON schema asked for; without structured outputs it is told by the keys of the data. The
+pictures are data URLs; the data is a JSON object in a text part of the user's message."""
 
 import base64
 import binascii
@@ -89,7 +88,9 @@ def _kind_of(data: Mapping[str, Any]) -> str:
     ):
         if needed <= keys:
             return kind
-    raise RequestError(f"unknown kind of question (keys {', '.join(sorted(map(str, keys))[:10])}); known: {', '.join(KINDS)}")
+    raise RequestError(
+        f"unknown kind of question (keys {', '.join(sorted(map(str, keys))[:10])}); known: {', '.join(KINDS)}"
+    )
 
 
 def image_bytes(url: str) -> bytes:

@@ -25,7 +25,16 @@ from retrieval.rationale import parse_rationale
 REMEMBERED = 4096
 #: Step skills from the most special to the most general: the order in which a sample's skills are named.
 GENERAL = (
-    ("find_rare_shape", "read_rare_shape", "find_column", "find_small", "count_rows", "find_row", "find_shape", "find_color"),
+    (
+        "find_rare_shape",
+        "read_rare_shape",
+        "find_column",
+        "find_small",
+        "count_rows",
+        "find_row",
+        "find_shape",
+        "find_color",
+    ),
     ("find_objects", "find_digits", "count", "read_size", "read_digit", "locate", "read_shape", "read_color"),
     ("conclude", "copy"),
 )
@@ -59,7 +68,10 @@ class Expert:
             skill = _chief_of(call)
             return {**self._explained(asked, "", f"Answer: {_gold(asked.data)}.", skill), "wrong_step": 0}
         verdict = check(solution, scene, steps)
-        return {"wrong_step": 0 if verdict.step is None else verdict.step + 1, **self._told(asked, solution, verdict, steps)}
+        return {
+            "wrong_step": 0 if verdict.step is None else verdict.step + 1,
+            **self._told(asked, solution, verdict, steps),
+        }
 
     def name_gap(self, asked: Asked) -> dict[str, Any]:
         """What was lacking at a step found by somebody else."""
@@ -103,7 +115,9 @@ class Expert:
             raise RequestError("`options` must be an object of two letters or more, each with its text")
         prior = asked.data.get("prior")
         steps = text_list(asked.data, "steps") if "steps" in asked.data else []
-        return choice_odds({str(k): str(v) for k, v in options.items()}, steps, prior if isinstance(prior, dict) else {})
+        return choice_odds(
+            {str(k): str(v) for k, v in options.items()}, steps, prior if isinstance(prior, dict) else {}
+        )
 
     def _look(self, urls: Sequence[str]) -> list[Seen]:
         """The scenes of data URLs, those not seen lately recognised together. Raises RequestError."""
@@ -142,7 +156,7 @@ class Expert:
     def _explained(self, asked: Asked, said: str, expected: str, skill: str) -> dict[str, Any]:
         expected = expected[:1].upper() + expected[1:]
         if said:
-            why = f'The step says "{said[:200]}", but what is seen and the steps before it lead to something else: {expected}'
+            why = f'The step says "{said[:200]}", but the picture and the steps before it say otherwise: {expected}'
         elif asked.data.get("steps"):
             why = f"No step is wrong, but the answer does not follow from them; still to be said: {expected}"
         else:
@@ -168,7 +182,8 @@ class Expert:
 
 
 def step_skills(solution: Solution) -> list[str]:
-    """The skills of a solution's steps, the most special first; stating the answer or repeating the question is none."""
+    """The skills of a solution's steps, the most special first; stating the answer or repeating the question is
+    none."""
     skills = [step.skill for step in solution.steps if step.skill not in ("conclude", "copy")]
     return sorted(dict.fromkeys(skills), key=lambda skill: _RANK.get(skill, 0))[:MAX_SKILLS] or ["conclude"]
 
@@ -197,7 +212,8 @@ def _traits(args: Mapping[str, str]) -> tuple[object, ...]:
 
 
 def _example_of(call: Call) -> Solution:
-    """The solution of another question of the kind: its steps take the same skills. For pictures that were not understood."""
+    """The solution of another question of the kind: its steps take the same skills. For pictures that were not
+    understood."""
     dice = Dice(0)
     names = [name for name, program in PROGRAMS.items() if program.question == call.question.name]
     solution = Solution((Step("", "conclude"),), "")

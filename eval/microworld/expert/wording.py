@@ -6,10 +6,12 @@ from eval.microworld.expert.lexicon import pattern, stem, stemmed, words
 
 #: Verbs whose "up", "down" or "over" is no direction, before what is no place either.
 _PARTICLES = stemmed(
-    r"\b(add|sum|count|pick|end|come|total|tot|wind|set|write|note|jot|put|break|track|narrow|hunt|run|pin|tally|make|look|check|point|"
-    r"bring|carry|take|go|hand|turn|wrap|round|line|read|scan|weigh) (up|down|over|off)"
-    r"(?= (to|the|which|where|what|how|in|all|every|each|two|from|into|on|with|that|and|of|its|thing|object|item|digit|number|result)\b|$)"
+    r"\b(add|sum|count|pick|end|come|total|tot|wind|set|write|note|jot|put|break|track|narrow|hunt|run|pin|tally|make|"
+    r"look|check|point|bring|carry|take|go|hand|turn|wrap|round|line|read|scan|weigh) (up|down|over|off)"
+    r"(?= (to|the|which|where|what|how|in|all|every|each|two|from|into|on|with|that|and|of|its|thing|object|item|digit|"
+    r"number|result)\b|$)"
 )
+_NO_CONCEPTS = ("STOP", "OPPOSITES", "IRREGULAR")
 _GETTING_RIGHT = stemmed(r"\b(get|answer|do) (.*) right$")
 
 
@@ -22,7 +24,9 @@ class Wording:
         self.raw = re.sub(r"\b(named|asked|requested|queried)\b(?! for)", "given", folded).strip()
         text = " ".join(stem(word) for word in self.raw.split())
         self.text = _GETTING_RIGHT.sub(r"\1 \2", _PARTICLES.sub(r"\1", text))
-        self.concepts = {concept for concept in words() if pattern(concept).search(self.text)}
+        self.concepts = {
+            concept for concept in words() if concept not in _NO_CONCEPTS and pattern(concept).search(self.text)
+        }
 
     def has(self, *concepts: str) -> bool:
         """Whether all of these are there."""
