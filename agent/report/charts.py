@@ -47,6 +47,11 @@ class Panel(NamedTuple):
         """The student's points joined."""
         return " ".join(f"{point.x:.1f},{point.y:.1f}" for point in self.student)
 
+    @property
+    def rises(self) -> bool:
+        """Whether the line goes up from its first point, whose label then belongs below it."""
+        return len(self.student) > 1 and self.student[1].y < self.student[0].y
+
 
 class _Value(NamedTuple):
     round: int

@@ -2,7 +2,7 @@
 it."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +51,7 @@ class Card(NamedTuple):
     item: str
     round: int
     gap: str
+    title: str
     skill: str
     question: str
     choices: list[str]
@@ -103,13 +104,13 @@ def make_gallery(run: RunRecords, pictures: Pictures, most: int) -> Gallery:
     """At most `most` cards, taken in turn from all gaps and rounds, so that none is left out."""
     errors = [error for files in run.rounds for error in _errors(files)]
     chosen = _in_turn(errors, most)
-    maker = _Maker(run, pictures)
-    cards = [maker.card(error) for error in chosen]
     names = {str(gap.get("id")): str(gap.get("skill")) for files in run.rounds for gap in files.named("gaps")}
+    labels = {**STATES, **names}
+    maker = _Maker(run, pictures, labels)
+    cards = [maker.card(error) for error in chosen]
     counts: dict[str, int] = defaultdict(int)
     for card in cards:
         counts[card.gap] += 1
-    labels = {**STATES, **names}
     choices = [
         Choice(key, labels.get(key, key), count) for key, count in sorted(counts.items(), key=lambda pair: -pair[1])
     ]
@@ -135,11 +136,10 @@ def _in_turn(errors: Sequence[_Error], most: int) -> list[_Error]:
 
 
 class _Maker:
-    def __init__(self, run: RunRecords, pictures: Pictures) -> None:
-        self.run, self.pictures = run, pictures
+    def __init__(self, run: RunRecords, pictures: Pictures, labels: Mapping[str, str]) -> None:
+        self.run, self.pictures, self.labels = run, pictures, labels
         self.pool = _open_pool(run)
         self.answers = {files.number: files.answers for files in run.rounds}
-        self.names = {str(gap.get("id")): gap for files in run.rounds for gap in files.named("gaps")}
         self.fetched: dict[str, list[Row]] = defaultdict(list)
         for files in run.rounds:
             for row in files.selection:
@@ -158,6 +158,7 @@ class _Maker:
             item=item_id,
             round=number,
             gap=error.gap,
+            title=_short(self.labels.get(error.gap, error.gap), 200),
             skill=_short(row.get("skill")),
             question=_short(item.get("question")),
             choices=[_short(choice) for choice in item.get("choices") or ()],
