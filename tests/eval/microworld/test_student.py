@@ -112,11 +112,11 @@ def test_muon_moves_a_matrix_along_all_its_directions() -> None:
 @pytest.mark.slow
 def test_a_short_run_of_the_recipe_learns(tmp_path: Path) -> None:
     records: list[dict[str, object]] = []
-    recipe = Recipe(out=tmp_path, samples=12_500, tower_steps=150, measure_minutes=1e9, measured=8, compiled=False)
+    recipe = Recipe(out=tmp_path, samples=7_500, tower_steps=100, measured=0, compiled=False)
     pretrain(recipe, records.append)
     tower = next(record for record in records if "digit" in record)
-    assert float(str(tower["color"])) > 0.95
+    assert float(str(tower["color"])) > 0.9
     losses = [float(str(record["loss"])) for record in records if "per_second" in record]
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.75 * losses[0]
     assert np.isfinite(losses).all()
     AutoModelForImageTextToText.from_pretrained(tmp_path / "student")
