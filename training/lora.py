@@ -53,23 +53,28 @@ def _see_one_gpu() -> None:
 
 
 def _launch(job: TuningJob, job_file: str) -> int:
-    """accelerate's launcher, in this process; it starts the workers and ends with the first that fails."""
-    from accelerate.commands.launch import launch_command, launch_command_parser
-
-    options = [
-        "--num_processes",
-        str(job.processes),
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-    ]
+    """Start the workers and end with the first that fails. accelerate's launcher knows several processes on GPUs
+    only; on CPUs its own way would be MPI, so torch's launcher, which it uses underneath, is called directly."""
     import torch
 
-    device = ["--multi_gpu"] if torch.cuda.is_available() else ["--cpu"]
-    launch_command(launch_command_parser().parse_args([*options, *device, "--module", "training.lora", job_file]))
+    if torch.cuda.is_available():
+        from accelerate.commands.launch import launch_command, launch_command_parser
+
+        options = [
+            "--multi_gpu",
+            "--num_processes",
+            str(job.processes),
+            "--num_machines",
+            "1",
+            "--main_process_port",
+            "0",
+        ]
+        options += ["--mixed_precision", "no", "--dynamo_backend", "no", "--module", "training.lora", job_file]
+        launch_command(launch_command_parser().parse_args(options))
+    else:
+        from torch.distributed.run import main as torchrun
+
+        torchrun(["--standalone", "--nproc_per_node", str(job.processes), "--module", "training.lora", job_file])
     return 0 if (job.work / "result.json").is_file() else 3
 
 

@@ -4,10 +4,12 @@ publishing."""
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.helpers import disable_input_dtype_casting
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
@@ -32,7 +34,9 @@ def run(job: TuningJob, stopping: Callable[[], bool]) -> bool:
 
     Raises TuningError if nothing can be tuned on, the loss is not finite or the adapter does nothing.
     """
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    if torch.cuda.is_available():
+        # CPU kernels give the same bits anyway, and this mode would fill every new tensor with NaN first (7% of a step).
+        torch.use_deterministic_algorithms(True, warn_only=True)
     set_seed(job.seed)
     dtype = resolve_dtype(job.dtype)
     processor = load_processor(job.model, job.trust_remote_code)
@@ -50,7 +54,10 @@ def run(job: TuningJob, stopping: Callable[[], bool]) -> bool:
     trainer.remove_callback(PrinterCallback)
     keeper = Keeper(job, trainer, stopping)
     trainer.add_callback(keeper)
-    trainer.train(resume_from_checkpoint=keeper.resume())
+    # Under autocast peft's own casts to float32 and back are work for nothing.
+    casts = disable_input_dtype_casting(trainer.model) if dtype != torch.float32 else nullcontext()
+    with casts:
+        trainer.train(resume_from_checkpoint=keeper.resume())
     keeper.log.close()
     if trainer.state.global_step < arguments.max_steps:
         return False
