@@ -18,8 +18,8 @@ from agent.teacher.stream import as_done
 from eval.answers import Answer, Evaluation, Figures, evaluate_answers, read_answer
 from eval.scorers import Scorer, make_scorer
 from eval.task import Item, load_items
-from retrieval.errors import StudentError
-from retrieval.files import Log, read_jsonl, write_json
+from retrieval.errors import ConfigError, StudentError
+from retrieval.files import Log, forget_rows, read_jsonl, write_json
 
 
 async def answer_sets(context: Context, folder: Path, number: int, adapter: Path | None) -> Evaluation:
@@ -81,6 +81,7 @@ async def answer_items(
     Those that only the teacher can score are written unjudged, and once more with its verdict: the last row of an item counts.
     """
     by_id = {item.id: item for item in items}
+    forget_rows(path, lambda row: bool(row["kind"] == "error"))  # they get another chance
     done = {row["item"] for row in read_jsonl(path)}
     requests = [Request(item.id, prompt.replace("{question}", item.prompt_text), item.images) for item in items]
 
@@ -123,10 +124,12 @@ def _check_budget(answers: Sequence[Answer], budget: float) -> None:
 async def evaluate_file(
     config: RunConfig, items: Path, adapter: Path | None, out: Path | None, reporter: Reporter
 ) -> dict[str, Any]:
-    """`gaptutor evaluate`: answer a test set, outside any run; `out` keeps the answers and lets a stopped call go on.
+    """`gaptutor evaluate`: answer a test set, outside any run; `out` keeps the answers, and must not be there.
 
     Returns n, right, accuracy, interval (95% Wilson), format, errors, with_steps, and set_aside (items that could not be read).
     """
+    if out is not None and out.exists():
+        raise ConfigError(f"{out} is there already; name another file for the answers")
     read = load_items(items, config.data.images, config.data.limit)
     scorer = make_scorer(config.data.scorer, read.items, config.data.tolerance)
     with tempfile.TemporaryDirectory() as scratch:
@@ -143,5 +146,7 @@ async def evaluate_file(
         finally:
             await student.close()
             await teacher.close()
-        figures = evaluate_answers(read_answers(path))
+        answers = read_answers(path)
+    _check_budget(answers, config.error_budget)
+    figures = evaluate_answers(answers)
     return {**asdict(figures), "scorer": scorer.name, "set_aside": [asdict(each) for each in read.set_aside]}

@@ -32,14 +32,19 @@ def make_data(folder: Path, task: str, pool: int) -> None:
 
     The test split is not written: it is for comparing strategies, and for nothing before that.
     """
+    from dataclasses import asdict
+
     from eval.microworld.export import write_items
     from eval.microworld.pool import make_pool
     from eval.microworld.tasks import load_task
+    from retrieval.files import read_json, write_json
 
     found = load_task(task)
-    for part in ("validation", "holdout"):
-        if not (folder / found.name / f"{part}.jsonl").exists():
-            write_items(found, part, folder / found.name)
+    items = folder / found.name
+    if not (items / "task.json").exists() or read_json(items / "task.json") != asdict(found):
+        for part in ("validation", "holdout"):
+            write_items(found, part, items)
+        write_json(items / "task.json", asdict(found))
     if not (folder / f"pool-{pool}" / "pool.json").exists():
         make_pool(folder / f"pool-{pool}", pool, POOL_SEED)
 
@@ -90,7 +95,7 @@ def make(
 @app.command()
 def student(
     out: Annotated[Path, typer.Argument(help="Folder for the student's weights.")],
-    samples: Annotated[int, typer.Option(min=1, help="Questions and captions to learn from.")] = 900_000,
+    samples: Annotated[int, typer.Option(min=1, help="Questions and captions to learn from.")] = 420_000,
     seed: Annotated[int, typer.Option(help="Seed of the weights and of what is shown.")] = 0,
 ) -> None:
     """Make the student again by its recipe (about half an hour on two idle cores)."""

@@ -24,19 +24,19 @@ def go_on(state: State) -> Literal["finish", "diagnose"]:
     return "finish" if state["stop_reason"] else "diagnose"
 
 
-def if_any(state: State) -> Literal["finish", "review"]:
+def if_any(state: State) -> Literal["control", "review"]:
     """After a diagnosis: there may be nothing to teach."""
-    return "finish" if state["stop_reason"] else "review"
+    return "control" if state["stop_reason"] else "review"
 
 
-def if_found(state: State) -> Literal["finish", "tune"]:
+def if_found(state: State) -> Literal["control", "tune"]:
     """After the selection: the pool may have nothing new."""
-    return "finish" if state["stop_reason"] else "tune"
+    return "control" if state["stop_reason"] else "tune"
 
 
-def if_tuned(state: State) -> Literal["finish", "evaluate"]:
+def if_tuned(state: State) -> Literal["control", "evaluate"]:
     """After tuning: a failed one ends the loop, and the best adapter so far stays."""
-    return "finish" if state["stop_reason"] else "evaluate"
+    return "control" if state["stop_reason"] else "evaluate"
 
 
 def build_graph(checkpointer: "BaseCheckpointSaver[Any] | None" = None) -> "CompiledStateGraph[Any, Context, Any, Any]":

@@ -67,6 +67,7 @@ async def run_once(context: Context, state: State, spec: Node, work: Work) -> Up
         write_json(manifest, {"schema": 1, "key": key, "done": False, "seconds": 0.0})
     before = found.get("seconds", 0.0) if found.get("key") == key else 0.0
     context.folder.event("node_started", node=spec.name, round=state["round"])
+    context.teacher.scope = f"round-{state['round']:02d}"
     context.reporter.node(spec.name, state["round"])
     start, waited = time.monotonic(), dict(context.waited)
     try:

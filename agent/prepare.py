@@ -3,7 +3,7 @@
 All of it is made once and found again; the pool's part lies in a store that runs share, under a lock while it is made.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from filelock import AsyncFileLock
@@ -16,7 +16,7 @@ from agent.teacher.skills import annotate
 from eval.scorers import make_scorer
 from eval.task import Item, Items, load_items, split_holdout
 from retrieval.errors import DataError, TeacherError
-from retrieval.files import digest, read_json, read_jsonl, storage_errors, write_json, write_jsonl
+from retrieval.files import digest, forget_rows, read_json, read_jsonl, storage_errors, write_json, write_jsonl
 from retrieval.overlap import overlap
 from retrieval.pool import Pool
 from retrieval.skill_index import SkillIndex
@@ -44,11 +44,8 @@ def _items(context: Context) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     if data.holdout is not None:
         extra = load_items(data.holdout, data.images, data.limit)
         items, holdout = read.items, extra.items
-        shared = {item.id for item in items} & {item.id for item in holdout}
-        if shared:
-            raise DataError(
-                f"{data.holdout}: the id {min(shared)!r} is in {data.validation} too; ids must differ between the two"
-            )
+        if {item.id for item in items} & {item.id for item in holdout}:  # rows without ids are numbered in both
+            holdout = tuple(replace(item, id=f"holdout/{item.id}") for item in holdout)
     else:
         extra = Items((), ())
         items, holdout = split_holdout(read.items, data.holdout_share, seed)
@@ -107,12 +104,14 @@ async def _annotate(context: Context, pool: Pool, folder: Path) -> dict[str, lis
     Raises TeacherError if more samples are set aside than the error budget allows.
     """
     path = folder / "skills.jsonl"
+    forget_rows(path, lambda row: bool(row["state"] == "set_aside"))  # they get another chance
     teacher = Teacher(context.config.teacher, folder / "teacher.jsonl", scope="pool")
     try:
         with context.reporter.bar("naming the pool's skills") as advance:
             await annotate(teacher, pool, path, context.config.diagnosis.per_request, advance)
     finally:
         await teacher.close()
+    context.folder.status(annotation=teacher.usage("pool")._asdict())
     rows = read_jsonl(path)
     lost = sum(row["state"] == "set_aside" for row in rows)
     check_teacher(lost, len(rows), context.config.error_budget)

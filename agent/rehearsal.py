@@ -14,22 +14,23 @@ from eval.scorers import make_scorer
 from eval.task import Item
 from retrieval.files import Log, read_json, read_jsonl
 from retrieval.rationale import parse_rationale
-from retrieval.selection.needs import Selected
 
 #: Below this share of answers with two steps or more, the student is helped to keep writing them.
 LEAST_WITH_STEPS = 0.9
 
 
-async def write_own_rationales(context: Context, number: int, selected: Sequence[Selected], path: Path) -> None:
-    """Write to `path` a rationale of the untuned student for each rehearsal sample of one turn without steps that it gets right.
+def steps_are_lost(context: Context, number: int) -> bool:
+    """Whether too few of a round's answers have steps."""
+    found = Evaluation.from_json(read_json(context.folder.round(number) / "evaluation.json"))
+    return found.validation.with_steps < LEAST_WITH_STEPS
 
-    Does nothing where enough of the last round's answers have steps. A kill costs one batch.
+
+async def write_own_rationales(context: Context, ids: Sequence[str], path: Path) -> None:
+    """Write to `path` what the untuned student says to each of these samples that has one turn and no steps, and whether that
+    is right. A kill costs one batch.
     """
-    last = Evaluation.from_json(read_json(context.folder.round(number - 1) / "evaluation.json"))
-    if last.validation.with_steps >= LEAST_WITH_STEPS:
-        return
     pool = (await context.ready()).pool
-    samples = [pool.get(each.sample) for each in selected if each.part == "rehearsal"]
+    samples = [pool.get(each) for each in ids]
     gold = {s.id: s.turns[0].answer for s in samples if len(s.turns) == 1 and not s.has_steps}
     prompt = context.config.student.rationale_prompt
     requests = [

@@ -25,7 +25,18 @@ IfExists = Literal["resume", "raise", "delete"]
 
 #: What may differ between the configuration of a run and the one it is resumed with: nothing that changes a result.
 _FREE = {
-    "teacher": {"base_url", "app", "api_key_env", "concurrency", "timeout", "retries", "price_in", "price_out"},
+    "": {"error_budget"},
+    "teacher": {
+        "base_url",
+        "app",
+        "api_key_env",
+        "concurrency",
+        "timeout",
+        "retries",
+        "max_tokens",
+        "price_in",
+        "price_out",
+    },
     "tuning": {"checkpoint_minutes"},
     "pool": {"chroma_url"},
 }
@@ -168,6 +179,7 @@ def _bound(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: {k: v for k, v in value.items() if k not in _FREE.get(key, set())} if isinstance(value, dict) else value
         for key, value in config.items()
+        if key not in _FREE[""]
     }
 
 

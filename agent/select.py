@@ -1,17 +1,41 @@
 """A strategy end to end: what the needs of a round are, and which samples of the pool meet them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from agent.context import Context, Data
 from agent.gaps import Gaps
 from agent.prepare import check_teacher
+from agent.teacher.diagnosis import diagnosis_id
 from agent.teacher.skills import match_pool_skills
 from agent.teacher.stream import all_done
 from retrieval.files import write_json
-from retrieval.selection.needs import Gap, Sibling
+from retrieval.selection.needs import Gap, Selected, Shares, Sibling
+from retrieval.selection.targeted import select_targeted
 
 #: Skill texts of the pool that are shown to the teacher for each need (two requests).
 PROPOSALS = 32
+
+
+async def select(context: Context, gaps: Gaps, number: int, taken: Collection[str]) -> list[Selected]:
+    """The targeted selection of a round, none of it `taken`. Raises TeacherError, PoolError."""
+    data, config = await context.ready(), context.config
+    matches = await match_needs(context, gaps, number)
+    items = {item.id: item.question for item in data.items}
+    questions = items | {diagnosis_id(number, item): question for item, question in items.items()}
+    embed_candidates(context, data, matches)
+    return select_targeted(
+        data.index,
+        gaps.gaps,
+        gaps.siblings,
+        matches,
+        questions=questions,
+        budget=config.selection.budget,
+        shares=Shares(config.selection.gaps, config.selection.siblings, config.selection.rehearsal),
+        taken=taken,
+        excluded=data.excluded,
+        seed=f"{config.seed}/{number}",
+        mode=config.selection.search,
+    )
 
 
 async def match_needs(context: Context, gaps: Gaps, number: int) -> dict[str, list[str]]:

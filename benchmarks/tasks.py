@@ -6,7 +6,7 @@ test splits are not read.
 - control: as many random samples as the kept round had, tuned the same way.
 - pool: the whole pool, with the same number of sample presentations and the same schedule as ours.
 - outside: accuracy on known skills that the task does not use (400 items, digits of the validation scans).
-Rows are kept in OUT/rows.jsonl, so a stopped call goes on; the table goes to benchmarks/tasks.md.
+Rows are kept in OUT/rows/, so a stopped call goes on; the table goes to benchmarks/tasks.md.
 """
 
 import argparse

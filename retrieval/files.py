@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -141,6 +141,14 @@ def iter_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a whole log at once, atomically."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def forget_rows(path: Path, unwanted: Callable[[dict[str, Any]], bool]) -> None:
+    """Take the unwanted rows out of a log that no one is writing, atomically; does nothing where there are none."""
+    rows = read_jsonl(path)
+    kept = [row for row in rows if not unwanted(row)]
+    if len(kept) < len(rows):
+        write_jsonl(path, kept)
 
 
 class Log:

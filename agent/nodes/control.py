@@ -4,9 +4,10 @@ from agent.answering import answer_sets
 from agent.context import Context
 from agent.node import Update, node
 from agent.nodes.tune import tune_on, union
+from agent.rehearsal import own_rationales, write_own_rationales
 from agent.state import State
 from retrieval.errors import TuningError
-from retrieval.files import write_jsonl
+from retrieval.files import read_jsonl, write_jsonl
 from retrieval.selection.random import select_random
 
 
@@ -40,8 +41,11 @@ async def _make(context: Context, number: int) -> None:
     chosen = select_random(data.pool.ids, len(union(context, number)), data.excluded, context.config.seed)
     if not (folder / "selection.jsonl").exists():
         write_jsonl(folder / "selection.jsonl", (each.as_row(number) for each in chosen))
+    ids = [each.sample for each in chosen]
+    helped = sum(len(read_jsonl(context.folder.round(each) / "rationales.jsonl")) for each in range(1, number + 1))
+    await write_own_rationales(context, ids[:helped], folder / "rationales.jsonl")  # as many as the rounds asked for
     try:
-        await tune_on(context, [each.sample for each in chosen], folder, {})
+        await tune_on(context, ids, folder, own_rationales(folder / "rationales.jsonl"))
     except TuningError as error:
         context.folder.event("control_failed", round=number, error=str(error))
         context.reporter.say(f"[red]the control could not be tuned:[/red] {error}")

@@ -24,18 +24,23 @@ async def decide(context: Context, state: State) -> Update:
         better = significant(p_value, config.alpha, config.patience)
         best, since = (number, 0) if better else (best, since + 1)
     reason = _stop_reason(context, state, best, since)
+    write_round(context, number, p_value, bool(number and best == number))
+    context.folder.metric(round=number, accuracy=state["accuracies"][number], best_round=best, p_value=p_value)
+    context.folder.status(best_round=best)
+    return {"best_round": best, "since_best": since, "stop_reason": reason}
+
+
+def write_round(context: Context, number: int, p_value: float | None, better: bool) -> None:
+    """Write round.json: the decision, what the teacher cost and how long the nodes took until now."""
     record = {
         "schema": 1,
         "round": number,
         "p_value": p_value,
-        "better": bool(number and best == number),
+        "better": better,
         "teacher": context.teacher.usage(f"round-{number:02d}")._asdict(),
         "seconds": node_seconds(context.folder.round(number)),
     }
     write_json(context.folder.round(number) / "round.json", record)
-    context.folder.metric(round=number, accuracy=state["accuracies"][number], best_round=best, p_value=p_value)
-    context.folder.status(best_round=best)
-    return {"best_round": best, "since_best": since, "stop_reason": reason}
 
 
 def _stop_reason(context: Context, state: State, best: int, since: int) -> str | None:

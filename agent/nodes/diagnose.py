@@ -17,7 +17,7 @@ from agent.teacher.skills import name_right_skills
 from agent.teacher.stream import as_done
 from eval.answers import Answer
 from eval.task import Item
-from retrieval.files import Log, read_jsonl, write_json
+from retrieval.files import Log, forget_rows, read_jsonl, write_json
 
 
 @node(inputs=("../../items.jsonl",), outputs=("diagnoses.jsonl", "right.jsonl", "gaps.json"))
@@ -26,7 +26,6 @@ async def diagnose(context: Context, state: State) -> Update:
     data, number = await context.ready(), state["round"]
     items = {item.id: item for item in data.items}
     answers = read_answers(context.folder.round(number - 1) / "answers.jsonl")
-    context.teacher.scope = f"round-{number:02d}"
     errors = _draw(context, [a for a in answers if a.kind in ("wrong", "format")], number, "errors")
     right = _draw(context, [a for a in answers if a.kind == "right"], number, "right")
     diagnoses = await _diagnose_all(context, number, errors, items)
@@ -53,6 +52,7 @@ async def _diagnose_all(
 ) -> list[Diagnosis]:
     """One request an error, several at a time; those of a killed attempt are not asked for again."""
     path = context.folder.round(number) / "diagnoses.jsonl"
+    forget_rows(path, lambda row: bool(row["state"] == "set_aside"))  # they get another chance
     done = {row["item"] for row in read_jsonl(path)}
     waiting = [answer for answer in errors if answer.item not in done]
     config, adapter = context.config, await _load_latest(context, number)
@@ -90,6 +90,7 @@ async def _name_right(
 ) -> dict[str, list[str]]:
     """The skills that right answers show, by item id."""
     path = context.folder.round(number) / "right.jsonl"
+    forget_rows(path, lambda row: bool(row["state"] == "set_aside"))
     pairs = [(items[answer.item], answer) for answer in right]
     with context.reporter.bar("skills of right answers") as advance, context.waiting("teacher"):
         await name_right_skills(context.teacher, pairs, path, context.config.diagnosis.per_request, advance)

@@ -4,9 +4,10 @@ import shutil
 
 from agent.context import Context
 from agent.node import Update, node
+from agent.nodes.decide import write_round
 from agent.report import write_report
 from agent.state import State
-from retrieval.files import publish_folder
+from retrieval.files import publish_folder, read_json
 
 
 @node(outputs=())
@@ -16,6 +17,10 @@ async def finish(context: Context, state: State) -> Update:
     if best:
         with publish_folder(context.folder.path / "best") as scratch:
             shutil.copytree(context.folder.round(best) / "adapter", scratch, dirs_exist_ok=True)
+    for number in range(state["round"] + 1):
+        path = context.folder.round(number) / "round.json"
+        decided = read_json(path) if path.exists() else {"p_value": None, "better": False}
+        write_round(context, number, decided["p_value"], bool(decided["better"]))  # with what came after the decision
     reason = str(state["stop_reason"])
     ending = "failed" if reason.startswith("tuning_failed") else "finished"
     seconds = context.seconds()

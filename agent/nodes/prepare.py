@@ -6,7 +6,6 @@ from agent.state import State
 from agent.teacher.prompts import SameSkills
 from retrieval.errors import ConfigError, TeacherError
 from training.families import load_processor
-from retrieval.errors import ConfigError, TeacherError
 
 
 @node()

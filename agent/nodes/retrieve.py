@@ -3,15 +3,13 @@
 from collections import Counter
 
 from agent.context import Context
-from agent.gaps import Gaps, read_gaps
+from agent.gaps import read_gaps
 from agent.node import Update, node
 from agent.nodes.tune import union
-from agent.rehearsal import write_own_rationales
-from agent.select import embed_candidates, match_needs
+from agent.rehearsal import steps_are_lost, write_own_rationales
+from agent.select import select
 from agent.state import State
 from retrieval.files import write_jsonl
-from retrieval.selection.needs import Selected, Shares
-from retrieval.selection.targeted import select_targeted
 
 
 @node(inputs=("gaps.json",), outputs=("selection.jsonl", "matches.json", "rationales.jsonl"))
@@ -19,33 +17,14 @@ async def retrieve(context: Context, state: State) -> Update:
     """Select this round's samples; none that the run has selected before, none that show a validation item."""
     number = state["round"]
     gaps = read_gaps(context.folder.round(number) / "gaps.json")
-    selected = await _select(context, gaps, number)
-    if not selected:
+    selected = await select(context, gaps, number, union(context, number - 1))
+    if not any(each.part == "gap" for each in selected):
         return {"stop_reason": "pool_exhausted"}
     folder = context.folder.round(number)
-    await write_own_rationales(context, number, selected, folder / "rationales.jsonl")
+    if steps_are_lost(context, number - 1):
+        rehearsal = [each.sample for each in selected if each.part == "rehearsal"]
+        await write_own_rationales(context, rehearsal, folder / "rationales.jsonl")
     write_jsonl(folder / "selection.jsonl", (each.as_row(number) for each in selected))
     parts = Counter(each.part for each in selected)
     context.folder.metric(round=number, selected=len(selected), parts=dict(parts))
     return {}
-
-
-async def _select(context: Context, gaps: Gaps, number: int) -> list[Selected]:
-    data, config = await context.ready(), context.config
-    matches = await match_needs(context, gaps, number)
-    items = {item.id: item.question for item in data.items}
-    questions = items | {f"r{number:02d}-{item}": question for item, question in items.items()}
-    embed_candidates(context, data, matches)
-    return select_targeted(
-        data.index,
-        gaps.gaps,
-        gaps.siblings,
-        matches,
-        questions=questions,
-        budget=config.selection.budget,
-        shares=Shares(config.selection.gaps, config.selection.siblings, config.selection.rehearsal),
-        taken=union(context, number - 1),
-        excluded=data.excluded,
-        seed=f"{config.seed}/{number}",
-        mode=config.selection.search,
-    )
