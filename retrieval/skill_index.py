@@ -139,6 +139,10 @@ class SkillIndex:
         """The question of each sample."""
         return self.pool.questions(samples)
 
+    def have_steps(self, samples: Sequence[str]) -> list[bool]:
+        """Whether each sample's answer is a rationale."""
+        return [self.pool.get(name).has_steps for name in samples]
+
     def question_vectors(self, questions: Sequence[str], on_progress: Progress | None = None) -> Vectors:
         """Vectors of questions, of samples or of items, shape (questions, dimension); each is embedded once for all
         runs."""

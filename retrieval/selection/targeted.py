@@ -1,10 +1,10 @@
 """The targeted selection: a budget shared between gaps, siblings and rehearsal.
 
 Each gap has a quota in proportion to its errors. It is filled by taking turns over the errors, each giving the sample
-with the matching skill whose question is closest to its own, so that no one error eats the budget. What a gap leaves
-goes to the other gaps, then to siblings, then to rehearsal. Siblings are served alike, their quota in proportion to
-answers × closeness. Rehearsal is drawn at random from what is left of the whole pool. No order of the input matters:
-ties go by seeded hash.
+with the matching skill whose question is closest to its own (samples with steps before those without), so that no one
+error eats the budget. What a gap leaves goes to the other gaps, then to siblings, then to rehearsal. Siblings are
+served alike, their quota in proportion to answers × closeness. Rehearsal is drawn at random from what is left of the
+whole pool. No order of the input matters: ties go by seeded hash.
 
 Which skill texts of the pool match a need is for the teacher to say (`matches`). A need that is not in `matches` was
 never put to the teacher: the best hits of the search stand in. One with an empty list was, and none matched: it gets
@@ -41,6 +41,7 @@ class SampleIndex(Protocol):
     def samples(self, text: str) -> list[str]: ...
     def propose(self, names: Iterable[str], k: int, mode: Mode = "fused") -> list[Hit]: ...
     def questions(self, samples: Sequence[str]) -> list[str]: ...
+    def have_steps(self, samples: Sequence[str]) -> list[bool]: ...
     def question_vectors(self, questions: Sequence[str]) -> Vectors: ...
 
 
@@ -162,9 +163,10 @@ def _queues(
     wanted = {questions[case] for need in needs for case in need.cases if case in questions}
     texts = sorted({*asked.values(), *wanted})
     vectors = dict(zip(texts, index.question_vectors(texts), strict=True))
+    steps = dict(zip(samples, index.have_steps(samples), strict=True))
     queues = []
     for need, pool in zip(needs, pools, strict=True):
-        ranker = _Ranker(pool, asked, vectors, budget, seed)
+        ranker = _Ranker(pool, asked, steps, vectors, budget, seed)
         cases: list[str | None] = [*shuffled(need.cases, seed, "case")] or [None]
         queues.append(_Queue(need, cases, [ranker.rank(questions.get(case or "")) for case in cases]))
     return queues
@@ -190,19 +192,21 @@ def _candidates(
 
 
 class _Ranker:
-    """Orders a need's candidates for one case: by tier, then closeness of question, then seeded hash."""
+    """Orders a need's candidates for one case: by tier, those with steps first (a bare answer does not show the step that is
+    missing), then by closeness of question, then by seeded hash."""
 
     def __init__(
         self,
         pool: Mapping[str, tuple[int, str]],
         asked: Mapping[str, str],
+        steps: Mapping[str, bool],
         vectors: Mapping[str, Vectors],
         limit: int,
         seed: int | str,
     ) -> None:
         names = shuffled(pool, seed, "tie")
         self._candidates = [(name, pool[name][1]) for name in names]
-        self._tiers = np.array([pool[name][0] for name in names], dtype=np.int64)
+        self._tiers = np.array([2 * pool[name][0] + (not steps[name]) for name in names], dtype=np.int64)
         self._texts, self._text_of = np.unique([asked[name] for name in names], return_inverse=True)
         self._vectors = vectors
         self._limit = limit

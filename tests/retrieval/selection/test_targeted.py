@@ -40,6 +40,9 @@ class Shelf:
     def questions(self, samples: Sequence[str]) -> list[str]:
         return [self.asked[name] for name in samples]
 
+    def have_steps(self, samples: Sequence[str]) -> list[bool]:
+        return [True] * len(samples)
+
     def question_vectors(self, questions: Sequence[str]) -> Vectors:
         angles = np.array([int(question[1:]) for question in questions]) * np.pi / 2 / ANGLES
         return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32).reshape(len(questions), 2)
