@@ -110,7 +110,7 @@ def _take(path: Path) -> FileLock:
     lock = FileLock(path / "lock")
     with storage_errors(path / "lock"):
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=0.5)  # `is_held` takes it for an instant
         except Timeout:  # an OSError too, but not one that storage_errors should see
             holder = _holder(path)
             raise RunError(f"{path} is held by process {holder}; wait for it, stop it, or choose another run") from None
