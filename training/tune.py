@@ -4,12 +4,10 @@ publishing."""
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.helpers import disable_input_dtype_casting
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
@@ -19,6 +17,7 @@ from training.batches import MicroBatches, plan_steps
 from training.chat import IGNORED, ChatFormat
 from training.collate import Collator
 from training.families import family_of, load_model, load_processor, resolve_dtype, stop_tokens, target_pattern
+from training.fused import fuse
 from training.job import TuningJob
 from training.prepare import Prepared, prepare
 
@@ -54,10 +53,7 @@ def run(job: TuningJob, stopping: Callable[[], bool]) -> bool:
     trainer.remove_callback(PrinterCallback)
     keeper = Keeper(job, trainer, stopping)
     trainer.add_callback(keeper)
-    # Under autocast peft's own casts to float32 and back are work for nothing.
-    casts = disable_input_dtype_casting(trainer.model) if dtype != torch.float32 else nullcontext()
-    with casts:
-        trainer.train(resume_from_checkpoint=keeper.resume())
+    trainer.train(resume_from_checkpoint=keeper.resume())
     keeper.log.close()
     if trainer.state.global_step < arguments.max_steps:
         return False
@@ -82,7 +78,9 @@ def _adapted(model: Any, job: TuningJob, pattern: str) -> Any:
     # Seeded again: how many numbers loading the model drew must not decide how the adapter begins.
     set_seed(job.seed)
     config = LoraConfig(r=job.rank, lora_alpha=job.alpha, lora_dropout=job.dropout, target_modules=pattern, bias="none")
-    return get_peft_model(model, config)
+    adapted = get_peft_model(model, config)
+    fuse(adapted)
+    return adapted
 
 
 def _arguments(job: TuningJob, dtype: torch.dtype) -> TrainingArguments:
