@@ -10,19 +10,19 @@ from agent.config import RunConfig, parse_config
 app = typer.Typer(help="A small world with a student that has true gaps, to try things on.", no_args_is_help=True)
 
 #: Samples in the demo's pool.
-DEMO_POOL = 8000
+DEMO_POOL = 12000
 POOL_SEED = 1
 
 #: How the micro-world's student is asked and tuned; chosen on validation sets.
 SETTINGS: dict[str, Any] = {
-    "max_rounds": 3,
+    "max_rounds": 2,
     "student": {
         "max_new_tokens": 96,
         "rationale_prompt": "{question} Think in steps.",
         "direct_prompt": "{question} Answer only.",
     },
     "teacher": {"model": "expert", "app": "eval.microworld.expert:app"},
-    "selection": {"budget": 400},
+    "selection": {"budget": 600},
     "tuning": {"epochs": 8, "learning_rate": 2e-3, "max_length": 256},
 }
 

@@ -145,11 +145,11 @@ class SelectionConfig(Section):
 
     budget: int = Field(1000, ge=1)
     """Samples added by each round."""
-    gaps: float = Field(0.5, ge=0)
+    gaps: float = Field(0.65, ge=0)
     """Share of the budget for the missing skills."""
-    siblings: float = Field(0.2, ge=0)
+    siblings: float = Field(0.1, ge=0)
     """Share for skills of the task that the student has and that are close to the gaps."""
-    rehearsal: float = Field(0.3, ge=0)
+    rehearsal: float = Field(0.25, ge=0)
     """Share drawn at random from the whole pool."""
     search: Literal["fused", "bm25", "dense"] = "fused"
     """How skills are looked up: BM25, embeddings, or both fused by reciprocal rank."""
