@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,11 +62,10 @@ async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Re
 def _note_failure(folder: RunFolder, error: Exception) -> None:
     """Leave the reason in the folder; a disk without room must not hide it."""
     reason = str(error) if isinstance(error, GaptutorError) else f"{type(error).__name__}: {error}"
-    try:
-        folder.event("run_failed", error=reason)
+    with suppress(StorageError):
         folder.status(state="failed", error=reason)
-    except StorageError:
-        pass
+    with suppress(StorageError):
+        folder.event("run_failed", error=reason)
 
 
 async def _invoke(context: Context) -> Ending:

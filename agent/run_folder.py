@@ -97,9 +97,11 @@ class RunFolder:
 
     def close(self) -> None:
         """Flush the logs and let the folder go."""
-        self._events.close()
-        self._metrics.close()
-        self._lock.release()
+        try:
+            self._events.close()
+            self._metrics.close()
+        finally:
+            self._lock.release()
 
 
 def _now() -> str:

@@ -6,6 +6,7 @@ Trade-off: a rename replaces a link by a file, and a reader may see either the o
 Not covered: file systems on which rename is not atomic.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -159,14 +160,16 @@ class Log:
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _cut_torn_line(path)
-            self._file = open(path, "ab")  # noqa: SIM115 - closed by close()
+            # Unbuffered: a row that found no room must not be tried again by a later flush.
+            self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
         self._synced = time.monotonic()
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row; it is in the file when this returns, and on disk a second later. Raises StorageError."""
         with storage_errors(self.path):
-            self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-            self._file.flush()
+            line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if time.monotonic() - self._synced >= SYNC_SECONDS:
                 self.sync()
 

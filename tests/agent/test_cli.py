@@ -1,8 +1,11 @@
 """The command: a user's mistake gets one sentence and exit code 2, never a traceback."""
 
+import contextlib
 import json
 import os
 import socket
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -113,18 +116,33 @@ def test_a_run_that_is_no_run_is_named(capsys: pytest.CaptureFixture[str], tmp_p
     assert "nothing" in err
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with 2 MB of room."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("making a small file system takes root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
 def test_no_room_on_the_disk_is_said_and_the_run_goes_on_when_there_is(
-    capsys: pytest.CaptureFixture[str], config: Path
+    capsys: pytest.CaptureFixture[str], config: Path, small_disk: Path
 ) -> None:
-    run = config.parent / "run"
-    run_with(capsys, config, "student.model=no-such-folder")
-    events = run / "events.jsonl"
-    events.unlink()
-    events.symlink_to("/dev/full")
-    code, err = run_with(capsys, config, "student.model=no-such-folder")
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+        while file.write(b"0" * 4096):
+            pass
+    code, err = call(capsys, "run", config, "--run-dir", small_disk / "run", "--set", "student.model=no-such-folder")
     assert code == 1
     assert "No space left on device" in err
     assert "Traceback" not in err
+    filler.unlink()
+    code, err = call(capsys, "run", config, "--run-dir", small_disk / "run", "--set", "student.model=no-such-folder")
+    assert code == 2
+    assert "no-such-folder" in err
 
 
 def test_init_writes_a_configuration_and_says_what_it_saw(
