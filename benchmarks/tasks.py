@@ -33,6 +33,7 @@ from eval.answers import evaluate_answers
 from eval.microworld.export import write_items
 from eval.microworld.programs import KNOWN
 from eval.microworld.tasks import Task, load_task, task_names
+from eval.scorers import make_scorer
 from eval.statistics import mean_interval
 from eval.task import load_items
 from retrieval.files import Log, read_json, read_jsonl, write_text
@@ -95,14 +96,13 @@ async def _arms(context: Context, kept: int, best: int) -> dict[str, Any]:
 
 
 async def _accuracy(context: Context, items: Any, path: Path, adapter: Path | None) -> float:
-    data, name = await context.ready(), None
+    # Not the run's scorer: that is chosen for its task, and what is outside has other answers.
+    scorer, name = make_scorer("exact", items), None
     if adapter is not None:
         name = "-".join(adapter.parts[-3:])
         await context.student.load_adapter(name, adapter)
     prompt = context.config.student.rationale_prompt
-    await answer_items(
-        context.student, items, path, name, prompt, data.scorer, context.teacher, lambda done, total: None
-    )
+    await answer_items(context.student, items, path, name, prompt, scorer, context.teacher, lambda done, total: None)
     if name:
         await context.student.drop_adapter(name)
     return evaluate_answers(read_answers(path)).accuracy
