@@ -101,7 +101,7 @@ def show(
 @app.command()
 def demo(
     if_exists: Existing = "resume",
-    task: Annotated[str, typer.Option(help="Task of the micro-world.")] = "arithmetic",
+    task: Annotated[str, typer.Option(help="Task of the micro-world.")] = "extremes",
     run_dir: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
 ) -> None:
     """Run the whole loop on the micro-world: a small student with true gaps, on this machine, without network."""
