@@ -40,7 +40,7 @@ def if_tuned(state: State) -> Literal["control", "evaluate"]:
 
 
 def build_graph(checkpointer: "BaseCheckpointSaver[Any] | None" = None) -> "CompiledStateGraph[Any, Context, Any, Any]":
-    """The compiled state machine; without a checkpointer, for LangGraph Studio, which brings its own."""
+    """The compiled state machine."""
     graph: StateGraph[Any, Context, Any, Any] = StateGraph(State, context_schema=Context)
     for step in (prepare, evaluate, decide, control, diagnose, review, retrieve, tune, finish):
         graph.add_node(step.__name__, step)
