@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 from agent.graph import build_graph
-from agent.state import State
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +24,3 @@ def test_studio_finds_the_graph() -> None:
 def test_a_loop_that_ends_anywhere_still_gets_its_control() -> None:
     ends = {edge.source for edge in build_graph().get_graph().edges if edge.target == "finish"}
     assert ends == {"control"}
-
-
-def test_the_state_holds_no_results() -> None:
-    assert set(State.__annotations__) == {"run", "round", "best_round", "since_best", "accuracies", "stop_reason"}
