@@ -27,6 +27,8 @@ class Pool:
         self.folder = folder
         manifest = _manifest(folder)
         self.key: str = manifest["key"]
+        #: How many records of the user's file could not be used.
+        self.set_aside_count: int = manifest["records"] - manifest["samples"]
         self._parts: int = manifest["parts"]
         self._store = ImageStore(folder / "images")
         self._table = _map_parts(folder, self._parts)

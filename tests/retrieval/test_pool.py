@@ -64,6 +64,7 @@ def test_another_file_limit_or_seed_is_another_pool(make_pool: MakePool, tmp_pat
     pools = [Pool.build(path, None, tmp_path / "store", limit, seed) for limit, seed in ((None, 0), (5, 0), (5, 1))]
     assert len({pool.folder for pool in pools}) == 3
     assert [len(pool) for pool in pools] == [20, 5, 5]
+    assert [pool.set_aside_count for pool in pools] == [0, 0, 0]
     assert pools[1].ids != pools[2].ids
     assert Pool.build(path, None, tmp_path / "store", None, 9).folder == pools[0].folder
 
@@ -98,6 +99,7 @@ def test_bad_rows_are_set_aside_with_their_place_and_the_rest_is_kept(make_pool:
         "bad.jsonl, line 7": "s001",
         "bad.jsonl, line 8": "x",
     }
+    assert pool.set_aside_count == len(aside)
     for line, reason in ((3, "no such image"), (4, "truncated"), (5, "empty"), (7, "the id 's001'"), (8, "no conv")):
         assert reason in aside[f"bad.jsonl, line {line}"][1]
 
