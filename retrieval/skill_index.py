@@ -40,14 +40,7 @@ class SkillIndex:
     """The pool's skill texts and the samples behind each; read-only."""
 
     def __init__(self, folder: Path, pool: Pool, embedder: Embedder, chroma_url: str | None = None) -> None:
-        manifest = _manifest(folder)
-        if manifest["embedder"] != embedder.name:
-            raise PoolError(
-                f"{folder} was built with the embedder {manifest['embedder']!r}, not {embedder.name!r}: "
-                "set pool.embedder to that, or delete the folder to build it again"
-            )
-        if manifest["pool"] != pool.key:
-            raise PoolError(f"{folder} was built for another pool than {pool.folder}; delete it to build it again")
+        manifest = _manifest(folder, pool, embedder)
         self.folder, self.pool, self.embedder, self.key = folder, pool, embedder, str(manifest["key"])
         self._table = _map(folder / "skills.arrow")
         self.texts: list[str] = self._table["text"].to_pylist()
@@ -71,20 +64,17 @@ class SkillIndex:
     ) -> Self:
         """Build the index of `skills` (sample id → its skills in words), or open it if just that is there.
 
-        Samples without skills may be left out; they are then only drawn at random. Other skills than last time
-        replace the index. Raises PoolError if a sample is not in the pool, nothing is named at all, or the folder's
-        index was built with another embedder.
+        Samples without skills may be left out; they are then only drawn at random. Other skills or another Chroma
+        than last time replace the index. Raises PoolError if a sample is not in the pool, nothing is named at all, or
+        the folder's index was built with another embedder or for another pool.
         """
         key = digest([_FORMAT, pool.key, embedder.name, chroma_url, _skills_digest(skills)])
         with storage_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder.parent / f".{folder.name}.lock")
         with lock:
-            if (folder / "manifest.json").exists():
-                index = cls(folder, pool, embedder, chroma_url)
-                if index.key == key:
-                    return index
-                index.close()
+            if (folder / "manifest.json").exists() and _manifest(folder, pool, embedder)["key"] == key:
+                return cls(folder, pool, embedder, chroma_url)
             for left in folder.parent.glob(f".{folder.name}.*.tmp"):
                 shutil.rmtree(left, ignore_errors=True)
             table = _table(pool, skills)
@@ -157,14 +147,23 @@ class SkillIndex:
         return top([self.texts[place] for place in places], scores, k)
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _manifest(folder: Path, pool: Pool, embedder: Embedder) -> dict[str, Any]:
+    """The manifest. Raises PoolError if there is none, or it is of another version, embedder or pool."""
     try:
-        manifest = read_json(folder / "manifest.json")
-        if manifest["schema"] == _FORMAT:
-            return dict(manifest)
-    except (DataError, KeyError, TypeError):
+        manifest = dict(read_json(folder / "manifest.json"))
+        version, built_with, built_for = manifest["schema"], manifest["embedder"], manifest["pool"]
+    except (DataError, KeyError, TypeError, ValueError):
         raise PoolError(f"{folder} holds no skill index; build it again") from None
-    raise PoolError(f"{folder} was built by another version of gaptutor; delete it to build it again")
+    if version != _FORMAT:
+        raise PoolError(f"{folder} was built by another version of gaptutor; delete it to build it again")
+    if built_with != embedder.name:
+        raise PoolError(
+            f"{folder} was built with the embedder {built_with!r}, not {embedder.name!r}: "
+            "set pool.embedder to that, or delete the folder to build it again"
+        )
+    if built_for != pool.key:
+        raise PoolError(f"{folder} was built for another pool than {pool.folder}; delete it to build it again")
+    return manifest
 
 
 def _publish(folder: Path, table: pa.Table, vectors: Vectors, head: dict[str, str], chroma_url: str | None) -> None:

@@ -5,6 +5,8 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -143,6 +145,34 @@ def test_building_again_opens_and_other_skills_replace(
     assert changed.samples("naming a rare shape") == ["s000"]
     assert changed.search("rare shape", 1)[0].text == "naming a rare shape"
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_another_chroma_gets_a_collection_of_its_own(
+    build: Build, skills: dict[str, list[str]], pool: Pool, embedder: Embedder, tmp_path: Path, monkeypatch: Any
+) -> None:
+    real = vector_store._client
+    servers: list[str | None] = []
+
+    def client(folder: Path, url: str | None) -> Any:
+        servers.append(url)
+        return real(tmp_path / f"server-{urlsplit(url).port}" if url else folder, None)
+
+    monkeypatch.setattr(vector_store, "_client", client)
+    build(skills).close()
+    for url in ("http://one:1", "http://one:2", None):
+        servers.clear()
+        with SkillIndex.build(tmp_path / "index", pool, skills, embedder, url) as index:
+            assert len(index.search("digit", 50)) == len(SKILLS)
+        assert set(servers) == {url}
+
+
+def test_the_default_embedder_is_one_under_both_of_its_names(
+    build: Build, skills: dict[str, list[str]], pool: Pool, tmp_path: Path
+) -> None:
+    key = build(skills).key
+    other = Embedder("sentence-transformers/all-MiniLM-L6-v2")
+    with SkillIndex.build(tmp_path / "index", pool, skills, other) as index:
+        assert index.key == key
 
 
 def test_another_embedder_or_pool_is_refused_and_says_what_to_do(
