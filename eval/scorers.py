@@ -4,16 +4,14 @@ Every scorer looks at the first line of an answer (what comes below it is talk),
 `exact` takes the canonical gold answer, the others any of them. `auto` looks at the items and says why it chose.
 """
 
-import importlib
-import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from eval.normalise import Number, plain, read_choice, read_number, vqa_form
 from eval.task import Item
 from retrieval.errors import ConfigError, DataError
+from retrieval.modules import find_callable
 
 #: Gold answers of more words than this are taken for open answers, which no comparison of texts can judge.
 OPEN_WORDS = 8
@@ -172,7 +170,7 @@ def _for_free_answers(items: Sequence[Item]) -> tuple[str, str]:
 
 def _users_own(name: str) -> Rule:
     """The user's function: (answer, gold answers, item as a dict) -> bool, or a share, of which a half is right."""
-    function = _find(name)
+    function = find_callable(name, "data.scorer")
 
     def rule(item: Item, final: str) -> bool:
         try:
@@ -181,22 +179,3 @@ def _users_own(name: str) -> Rule:
             raise ConfigError(f"scorer {name} failed on item {item.id}: {type(error).__name__}: {error}") from error
 
     return rule
-
-
-def _find(name: str) -> Callable[..., Any]:
-    """Import MODULE:FUNCTION; modules in the working folder are found, as with `python -m`."""
-    module, _, function = name.partition(":")
-    here = os.getcwd()
-    added = here not in sys.path
-    if added:
-        sys.path.insert(0, here)
-    try:
-        found = getattr(importlib.import_module(module), function, None)
-    except Exception as error:
-        raise ConfigError(f"data.scorer: {module!r} cannot be imported ({type(error).__name__}: {error})") from error
-    finally:
-        if added:
-            sys.path.remove(here)
-    if not callable(found):
-        raise ConfigError(f"data.scorer: {module} has no function {function!r}")
-    return found  # type: ignore[no-any-return]

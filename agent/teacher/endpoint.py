@@ -11,7 +11,6 @@ The openai client's own retries are off: they give up on a Retry-After over two 
 """
 
 import asyncio
-import importlib
 import json
 import math
 import os
@@ -30,7 +29,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from agent.config import TeacherConfig
 from agent.teacher.journal import Completion
 from agent.teacher.reply import MAX_REPLY
-from retrieval.errors import ConfigError, TeacherError
+from retrieval.errors import TeacherError
+from retrieval.modules import find_callable
 
 #: Longest time (seconds) that a provider's Retry-After is followed.
 MAX_RETRY_AFTER = 600.0
@@ -217,11 +217,7 @@ class Endpoint:
 
 def _in_process(app: str) -> httpx2.AsyncClient:
     """A client that talks to an ASGI application in this process. Raises ConfigError if there is none of that name."""
-    module, _, attribute = app.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"teacher.app {app}: cannot be loaded ({error}); write it as MODULE:ATTRIBUTE") from None
+    found = find_callable(app, "teacher.app")
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=found, raise_app_exceptions=False))
 
 

@@ -181,7 +181,7 @@ def test_a_users_function_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert right("my_rules:half", "blue", "red") is False
     with pytest.raises(ConfigError, match="failed on item i: ZeroDivisionError"):
         right("my_rules:breaks", "red", "red")
-    with pytest.raises(ConfigError, match="has no function 'none'"):
+    with pytest.raises(ConfigError, match=r"data\.scorer my_rules:none: .* nothing named 'none'"):
         right("my_rules:none", "red", "red")
     with pytest.raises(ConfigError, match="cannot be imported"):
         right("no_such_module:f", "red", "red")

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import logging
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -246,8 +247,18 @@ async def test_an_app_gets_no_key(ask_at: MakeTeacher, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("app", ["no_such_module:app", "json:no_such_attribute", "json", ""])
 async def test_an_app_that_is_not_there_is_the_users_mistake(tmp_path: Path, app: str) -> None:
     config = config_for(Scripted()).model_copy(update={"app": app or ":"})
-    with pytest.raises(ConfigError, match="MODULE:ATTRIBUTE"):
+    with pytest.raises(ConfigError, match=r"teacher\.app .* MODULE:ATTRIBUTE"):
         await judge(Teacher(config, tmp_path / "teacher.jsonl"))
+
+
+async def test_an_app_in_the_working_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_teacher.py").write_text(
+        "from tests.endpoint import Scripted\napp = Scripted(then={'correct': True}).app\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    teacher = Teacher(config_for(Scripted()).model_copy(update={"app": "my_teacher:app"}), tmp_path / "teacher.jsonl")
+    assert (await judge(teacher)).state == "ok"
+    assert str(tmp_path) not in sys.path
 
 
 async def test_an_app_that_crashes_is_an_outage_of_its_own_request(ask_at: MakeTeacher) -> None:
