@@ -2,16 +2,14 @@
 or Parquet."""
 
 import itertools
-import json
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 from eval.normalise import plain, read_choice
+from retrieval.cells import choice_texts, first, list_of, one_or_list, pictures_of, text_of
 from retrieval.rationale import parse_rationale
 
 
@@ -25,42 +23,6 @@ class Chat(NamedTuple):
     question: str
     answer: str
     images: list[Any]
-
-
-def first(fields: dict[str, Any], *names: str) -> Any:
-    """The first of the named fields that holds something, None if none does."""
-    return next((fields[name] for name in names if not _missing(fields.get(name))), None)
-
-
-def _missing(value: Any) -> bool:
-    return value is None or value == "" or value == [] or (isinstance(value, float) and math.isnan(value))
-
-
-def text_of(value: Any) -> str:
-    """A cell as text, such as can be written as UTF-8; what tables use for a missing value is ""."""
-    if _missing(value):
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
-    if isinstance(value, dict):  # VQA's annotations: {"answer": …, "answer_id": …}
-        return text_of(value.get("answer", value.get("text")))
-    return str(value).encode("utf-8", "replace").decode().strip()
-
-
-def list_of(value: Any) -> list[Any]:
-    """A cell as a list: a list, a JSON list, or texts divided by `|`."""
-    found = one_or_list(value)
-    return found[0].split("|") if len(found) == 1 and found[0] is value and isinstance(value, str) else found
-
-
-def one_or_list(value: Any) -> list[Any]:
-    """A cell as a list, where a `|` is part of a text."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        with suppress(ValueError):
-            value = json.loads(value)
-    return value if isinstance(value, list) else [] if _missing(value) else [value]
 
 
 def gold_answers(fields: dict[str, Any]) -> list[str]:
@@ -83,12 +45,7 @@ def without_markers(question: str) -> str:
 
 def read_choices(value: Any) -> tuple[str, ...]:
     """The texts of an item's choices, without letters of their own. Raises Unreadable if they cannot be told apart."""
-    if isinstance(value, dict):
-        value = [value[key] for key in sorted(value) if value[key] is not None]
-    choices = tuple(text for text in (text_of(part) for part in list_of(value)) if text)
-    marks = [re.fullmatch(r"\(?([A-Za-z])[.):]\s+(.+)", choice, re.DOTALL) for choice in choices]
-    if choices and all(m and m[1].upper() == letter for m, letter in zip(marks, ascii_uppercase, strict=False)):
-        choices = tuple(mark[2] for mark in marks if mark)  # the letters are already there; we set our own
+    choices = choice_texts(value)
     if len(choices) == 1 or len(choices) > len(ascii_uppercase):
         raise Unreadable(f"it has {len(choices)} choice(s); 2 to {len(ascii_uppercase)} are understood")
     if len({plain(choice) for choice in choices}) < len(choices):
@@ -144,14 +101,11 @@ def _content(value: Any, images: list[Any]) -> str:
         return text_of(value)
     texts = []
     for part in value:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text":
+        if not isinstance(part, dict):
+            continue
+        if part.get("type") == "text":
             texts.append(text_of(part.get("text")))
-        elif kind == "image_url":
-            url = part.get("image_url")
-            images.append(url.get("url") if isinstance(url, dict) else url)
-        elif kind == "image" and (found := first(part, "image", "path", "url")):
-            images.append(found)
+        images += pictures_of(part) or []
     return "\n".join(texts)
 
 

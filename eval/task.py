@@ -11,23 +11,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 from eval.fields import (
     Unreadable,
     canonical_first,
-    first,
     gold_answers,
-    list_of,
-    one_or_list,
     read_chat,
     read_choices,
     short,
-    text_of,
     within,
     without_markers,
 )
+from retrieval.cells import first, list_of, one_or_list, text_of, with_choices
 from retrieval.errors import DataError
 from retrieval.images import read_image
 from retrieval.records import SetAside, iter_records
@@ -50,8 +46,7 @@ class Item:
     @property
     def prompt_text(self) -> str:
         """The question, and the choices below it, one a line, lettered."""
-        lines = [f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, self.choices, strict=False)]
-        return "\n".join([self.question, *lines])
+        return with_choices(self.question, self.choices)
 
     def to_row(self) -> dict[str, Any]:
         """The item as items.jsonl holds it."""

@@ -11,8 +11,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
+from retrieval.cells import choice_texts, first, list_of, one_or_list, pictures_of, with_choices
 from retrieval.files import write_jsonl
 from retrieval.records import Record, SetAside, iter_records
 from retrieval.sample import Sample, Turn
@@ -58,8 +60,10 @@ def parse_record(record: Record, folder: Path, fallback_id: str) -> PoolRow | Se
     given = value.get("id")
     name = str(given) if isinstance(given, str | int) and str(given).strip() else fallback_id
     try:
-        pairs = _pairs(value)
-        pictures = tuple(_picture(picture, folder) for picture in _pictures(value))
+        inline: list[Any] = []
+        pairs = _pairs(value, inline)
+        named = list_of(first(value, "images")) or one_or_list(first(value, "image")) or inline
+        pictures = tuple(_picture(picture, folder) for picture in named)
         turns = _turns(pairs, bool(pictures))
     except _UnusableError as error:
         return SetAside(name, record.where, str(error))
@@ -67,18 +71,18 @@ def parse_record(record: Record, folder: Path, fallback_id: str) -> PoolRow | Se
     return PoolRow(name, record.where, turns, pictures, source)
 
 
-def _pairs(value: dict[str, Any]) -> list[tuple[str, str]]:
-    """(question, answer) of every turn, whatever the format."""
+def _pairs(value: dict[str, Any], inline: list[Any]) -> list[tuple[str, str]]:
+    """(question, answer) of every turn, whatever the format; images named inside messages are added to `inline`."""
     for key in ("conversations", "messages"):
         if key in value:
-            return _alternate(_messages(value[key], key))
+            return _alternate(_messages(value[key], key, inline))
     if isinstance(value.get("texts"), list):
         turns = [turn for turn in value["texts"] if isinstance(turn, dict)]
         return [(_text(turn.get("user")), _text(turn.get("assistant"))) for turn in turns]
     question = next((value[key] for key in _QUESTION if key in value), None)
     answer = next((value[key] for key in _ANSWER if key in value), None)
     if isinstance(question, list) and isinstance(answer, list):
-        return _alternate(_messages([*question, *answer], "prompt"))
+        return _alternate(_messages([*question, *answer], "prompt", inline))
     if question is None or answer is None:
         raise _UnusableError("no conversations, no messages, and no question with an answer")
     return [(_plain_question(value, question), _text(answer))]
@@ -88,12 +92,13 @@ def _plain_question(value: dict[str, Any], question: Any) -> str:
     lines = [_text(question)]
     if isinstance(value.get("input"), str) and value["input"].strip():
         lines.append(value["input"])
-    if isinstance(value.get("choices"), list):
-        lines += [f"{chr(ord('A') + index)}. {_text(choice)}" for index, choice in enumerate(value["choices"])]
-    return "\n".join(lines)
+    choices = choice_texts(first(value, "choices", "options"))
+    if len(choices) == 1 or len(choices) > len(ascii_uppercase):
+        raise _UnusableError(f"it has {len(choices)} choice(s); 2 to {len(ascii_uppercase)} are understood")
+    return with_choices("\n".join(lines), choices)
 
 
-def _messages(messages: Any, key: str) -> list[tuple[str, str]]:
+def _messages(messages: Any, key: str, inline: list[Any]) -> list[tuple[str, str]]:
     """(role, text) of each message, in either wording."""
     if isinstance(messages, str):
         try:
@@ -103,19 +108,36 @@ def _messages(messages: Any, key: str) -> list[tuple[str, str]]:
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise _UnusableError(f"`{key}` is no list of messages")
     return [
-        (str(message.get("from", message.get("role", ""))).lower(), _text(message.get("value", message.get("content"))))
+        (
+            str(message.get("from", message.get("role", ""))).lower(),
+            _content(message.get("value", message.get("content")), inline),
+        )
         for message in messages
     ]
 
 
+def _content(content: Any, inline: list[Any]) -> str:
+    """Text of a message whose content is a text or a list of parts, with a marker where a part is an image."""
+    if not isinstance(content, list):
+        return _text(content)
+    texts = []
+    for part in content:
+        pictures = pictures_of(part) if isinstance(part, dict) else None
+        if pictures is not None:
+            inline += pictures
+            texts.append("<image>")
+        elif isinstance(part, dict) and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        else:
+            raise _UnusableError("a part of a message is neither text nor an image")
+    return "\n".join(texts)
+
+
 def _text(content: Any) -> str:
-    """Text of a message whose content is a string or a list of parts."""
     if isinstance(content, str):
         return content
     if isinstance(content, bool | int | float):
         return str(content)
-    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-        return "\n".join("<image>" if part.get("type") == "image" else str(part.get("text") or "") for part in content)
     raise _UnusableError("a message has no text")
 
 
@@ -155,13 +177,6 @@ def _turns(pairs: list[tuple[str, str]], has_images: bool) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
-def _pictures(value: dict[str, Any]) -> list[Any]:
-    found = value.get("images", value.get("image"))
-    if found is None or found == "":
-        return []
-    return found if isinstance(found, list) else [found]
-
-
 def _picture(picture: Any, folder: Path) -> Path | bytes:
     if isinstance(picture, dict):
         picture = picture.get("bytes") or picture.get("path")
@@ -170,7 +185,7 @@ def _picture(picture: Any, folder: Path) -> Path | bytes:
     if not isinstance(picture, str) or not picture or "\0" in picture:
         raise _UnusableError("an image is neither a path nor a picture")
     if picture.startswith(("http://", "https://", "data:")):
-        raise _UnusableError("an image is an address; download the images and name files")
+        raise _UnusableError("an image is an address, and those are not fetched; download the images and name files")
     return folder / picture
 
 

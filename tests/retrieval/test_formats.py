@@ -1,3 +1,4 @@
+import csv
 import json
 from io import BytesIO
 from pathlib import Path
@@ -27,6 +28,13 @@ def _good(found: PoolRow | SetAside) -> PoolRow:
 _ASKED = {"from": "human", "value": "<image>\nWhat is this?"}
 _SAID = {"from": "gpt", "value": "A star."}
 
+
+def _shown(part: dict[str, Any]) -> dict[str, Any]:
+    """A conversation whose question holds this part."""
+    asked = {"role": "user", "content": [part, {"type": "text", "text": "What is this?"}]}
+    return {"messages": [asked, {"role": "assistant", "content": "A star."}]}
+
+
 SHAPES: dict[str, dict[str, Any]] = {
     "LLaVA": {"image": "a.png", "conversations": [_ASKED, _SAID]},
     "ShareGPT": {
@@ -42,6 +50,18 @@ SHAPES: dict[str, dict[str, Any]] = {
         "messages": [
             {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is this?"}]},
             {"role": "assistant", "content": [{"type": "text", "text": "A star."}]},
+        ],
+    },
+    "parts that name their image": {
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "image", "image": "a.png", "text": None},
+                    {"type": "text", "image": None, "text": "What is this?"},
+                ],
+            },
+            {"role": "assistant", "content": "A star."},
         ],
     },
     "prompt and completion": {
@@ -76,6 +96,17 @@ def test_later_turns_systems_choices_and_sources_are_kept(tmp_path: Path) -> Non
     asked = _good(_one(tmp_path, {"id": 7, "question": "Which?", "choices": ["red", "blue"], "answer": "A"}))
     assert asked.turns == (Turn("Which?\nA. red\nB. blue", "A"),)
     assert asked.id == "7"
+
+
+@pytest.mark.parametrize("choices", ["red|blue", '["red", "blue"]', '["A. red", "B. blue"]'])
+def test_choices_of_a_csv_are_shown_as_those_of_items_are(tmp_path: Path, choices: str) -> None:
+    with open(tmp_path / "pool.csv", "w", newline="") as file:
+        csv.writer(file).writerows(
+            [["question", "options", "answer", "images"], ["Which?", choices, "B", "a.png|b.png"]]
+        )
+    row = _good(next(iter(read_pool(tmp_path / "pool.csv"))))
+    assert row.turns == (Turn("Which?\nA. red\nB. blue", "B"),)
+    assert row.images == (tmp_path / "a.png", tmp_path / "b.png")
 
 
 def test_markers_go_from_the_ends_and_become_words_inside_a_sentence(tmp_path: Path) -> None:
@@ -116,6 +147,11 @@ def test_pictures_inside_a_parquet_file_come_as_bytes(tmp_path: Path) -> None:
         ({"question": "q", "answer": "a", "image": 3}, "neither a path nor a picture"),
         ({"question": "q", "answer": "a", "image": "https://example.org/a.png"}, "download"),
         ({"texts": []}, "without turns"),
+        ({"question": "q", "choices": ["one"], "answer": "one"}, "1 choice"),
+        (_shown({"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}), "not fetched"),
+        (_shown({"type": "image_url", "image_url": "data:image/png;base64,AAAA"}), "not fetched"),
+        (_shown({"type": "image_url", "image_url": None}), "names no image"),
+        (_shown({"type": "video", "video": "a.mp4"}), "neither text nor an image"),
     ],
 )
 def test_what_is_no_sample_is_set_aside_with_the_reason(tmp_path: Path, row: dict[str, Any], reason: str) -> None:
@@ -123,6 +159,11 @@ def test_what_is_no_sample_is_set_aside_with_the_reason(tmp_path: Path, row: dic
     assert isinstance(found, SetAside)
     assert reason in found.reason
     assert (found.id, found.where) == ("bad", "pool.jsonl, line 1")
+
+
+def test_the_images_column_goes_before_what_messages_name(tmp_path: Path) -> None:
+    row = _shown({"type": "image_url", "image_url": {"url": "https://example.org/a.png"}})
+    assert _good(_one(tmp_path, {**row, "images": ["b.png"]})).images == (tmp_path / "b.png",)
 
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).map(str.strip).filter(bool)
