@@ -1,9 +1,11 @@
 import base64
 import io
+import zlib
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from agent.teacher.attachments import MAX_SIDE, data_url
 from retrieval.errors import DataError
@@ -55,6 +57,45 @@ def test_a_turned_picture_is_sent_upright(kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     assert sent(encoded(Image.new("RGB", (9, 7)), kind, exif=exif))[2].size == (7, 9)
+
+
+def described(kind: str) -> bytes:
+    """A picture that says who took it, in every way that its format has."""
+    image = Image.effect_noise((64, 48), 40).convert("RGB")
+    exif = Image.Exif()
+    exif[0x8825] = {1: "CANARY north"}
+    if kind == "JPEG":
+        return encoded(image, kind, exif=exif, xmp=b"<x>CANARY</x>", comment=b"CANARY", progressive=True) + b"CANARY"
+    texts = PngInfo()
+    texts.add_text("Author", "CANARY")
+    texts.add_itxt("XML:com.adobe.xmp", "<x>CANARY</x>")
+    return encoded(image, kind, exif=exif, pnginfo=texts)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_what_a_file_says_besides_its_picture_is_not_sent(kind: str) -> None:
+    data = described(kind)
+    head, content, image = sent(data)
+    assert b"CANARY" in data
+    assert b"CANARY" not in content
+    assert head == f"data:image/{kind.lower()};base64"
+    assert not {"exif", "xmp", "comment", "Author"} & set(image.info)
+    assert image.tobytes() == Image.open(io.BytesIO(data)).convert("RGB").tobytes()
+
+
+def test_texts_behind_the_pixels_of_a_png_are_not_sent() -> None:
+    data = encoded(Image.new("L", (9, 7)), "PNG")
+    text = b"Comment\0CANARY"
+    chunk = len(text).to_bytes(4) + b"tEXt" + text + zlib.crc32(b"tEXt" + text).to_bytes(4)
+    for told in (data[:-12] + chunk + data[-12:], data + b"CANARY"):
+        assert b"CANARY" not in sent(told)[1]
+
+
+def test_a_colour_profile_stays_with_its_picture() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for kind in ("PNG", "JPEG"):
+        data = encoded(Image.new("RGB", (9, 7), "red"), kind, icc_profile=profile)
+        assert sent(data)[1] == data
 
 
 def test_a_large_picture_is_scaled_down() -> None:
