@@ -16,6 +16,7 @@ from agent.teacher.client import Teacher
 from agent.teacher.diagnosis import Diagnosis, as_question, diagnosis_id, set_aside, teacher_fault
 from agent.teacher.prompts import DiagnosedError, NamedGap
 from eval.answers import Answer
+from eval.normalise import read_choice
 from eval.task import Item
 from retrieval.rationale import write_rationale
 
@@ -107,10 +108,12 @@ def switch_requests(item: Item, answer: Answer, prompt: str) -> tuple[list[Reque
     """What to have scored: after k = 0 … n steps, the wrong answer and the gold one.
 
     `Answer:` belongs to the prefix, so that the mean is over the candidates' own tokens and not watered down by shared
-    ones.
+    ones. With choices both are texts of choices: a letter beside a text would be compared by its form.
     """
     text = prompt.replace("{question}", item.prompt_text)
-    candidates = (f" {answer.final}", f" {item.answers[0]}")
+    final = answer.final or ""
+    chosen = read_choice(final, item.choices)
+    candidates = (f" {final if chosen is None else item.choices[chosen]}", f" {item.answers[0]}")
     requests = []
     for count in range(len(answer.steps) + 1):
         steps = write_rationale(answer.steps[:count])

@@ -11,7 +11,7 @@ from agent.config import DiagnosisConfig
 from agent.student.engine import Request
 from agent.teacher.client import Teacher
 from agent.teacher.diagnosis import Diagnosis
-from agent.teacher.locate import make_locator, single_pass, switch_point, wrong_probabilities
+from agent.teacher.locate import make_locator, single_pass, switch_point, switch_requests, wrong_probabilities
 from eval.answers import Answer
 from eval.task import Item
 from tests.endpoint import Scripted, chat
@@ -167,6 +167,14 @@ async def test_answer_switch_lets_the_student_find_and_the_teacher_name(ask_at: 
     ]
     assert requests[0].prompt == "What is the sum?\nA. 11\nB. 14 Think in steps."
     assert continuations[0] == (" 14", " 11")
+
+
+@pytest.mark.parametrize(
+    ("final", "compared"), [("B", "14"), ("(b)", "14"), ("B. 14", "14"), ("14", "14"), ("fifteen", "fifteen")]
+)
+def test_both_answers_are_compared_as_texts_of_choices(final: str, compared: str) -> None:
+    answer = Answer("q7", "…", ("two tickets",), final, False, "wrong")
+    assert switch_requests(ITEM, answer, "{question}")[1] == [(f" {compared}", " 11")] * 2
 
 
 async def test_no_switch_is_not_located_and_costs_no_teacher(ask_at: MakeTeacher) -> None:
