@@ -139,13 +139,16 @@ def init(
     student: Annotated[str, typer.Option(help="Folder or hub name of the model to adapt.")],
     teacher: Annotated[str, typer.Option(help="Name of the teacher model.")],
     pool: Annotated[Path | None, typer.Option(help="Pool of training samples.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder that the validation set's image paths are relative to.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Configuration to write.")] = Path("gaptutor.yaml"),
     force: Annotated[bool, typer.Option(help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a configuration that explains itself, after looking at the validation set."""
     from agent.init import write_config
 
-    for line in write_config(validation, student, teacher, pool, out, force):
+    for line in write_config(validation, student, teacher, pool, images, out, force):
         print(line)
 
 

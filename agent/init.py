@@ -18,18 +18,21 @@ from retrieval.files import write_text
 _WIDTH = 110
 
 
-def write_config(validation: Path, student: str, teacher: str, pool: Path | None, out: Path, force: bool) -> list[str]:
-    """Write `out` and return what there is to say about it, a line each.
+def write_config(
+    validation: Path, student: str, teacher: str, pool: Path | None, images: Path | None, out: Path, force: bool
+) -> list[str]:
+    """Write `out` and return what there is to say about it, a line each. `images`: the folder that the validation set's
+    image paths are relative to, if it is not that of the file.
 
     Raises ConfigError if `out` is there and `force` is not given, DataError if the validation set cannot be read.
     """
     if out.exists() and not force:
         raise ConfigError(f"{out} is there already; name another with --out, or replace it with --force")
-    items = load_items(validation, None, None)
+    items = load_items(validation, images)
     scorer = make_scorer("auto", items.items, 1e-3)
     raw: dict[str, Any] = {
         "name": validation.stem.replace(" ", "-")[:64],
-        "data": {"validation": str(validation.resolve())},
+        "data": {"validation": str(validation.resolve()), "images": str(images.resolve()) if images else None},
         "pool": {"path": str(pool.resolve()) if pool else "POOL.json"},
         "student": {"model": student},
         "teacher": {"model": teacher},
