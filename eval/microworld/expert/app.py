@@ -22,7 +22,7 @@ from eval.microworld.expert.request import Asked, RequestError, read_request
 from eval.microworld.expert.teacher import Expert
 from eval.microworld.expert.wrong import made_wrong
 
-MODEL = "microworld-expert"
+MODEL = "expert"
 #: Seconds after which a silent request is given up on this side too.
 SILENCE = 600.0
 IMAGE_TOKENS, TOKEN_LETTERS = 85, 4

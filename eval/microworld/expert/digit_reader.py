@@ -41,7 +41,8 @@ def _features(scans: NDArray[np.float32]) -> NDArray[np.float32]:
     """[n, 8, 8] of any scale to [n, 64] of unit length, so that tint and brightness do not matter."""
     flat = scans.reshape(len(scans), 64)
     lengths: NDArray[np.float32] = np.linalg.norm(flat, axis=1, keepdims=True)
-    return flat / np.maximum(lengths, 1e-6)
+    unit: NDArray[np.float32] = flat / np.maximum(lengths, 1e-6)
+    return unit
 
 
 @cache
@@ -57,9 +58,10 @@ def _scores(scans: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
     """Scores [n, 10] of scans [n, 8, 8], and their likeness to the training split [n]."""
     learnt = _learnt()
     cosines = _features(scans) @ learnt.scans.T
-    nearest = np.partition(cosines, -NEAREST, axis=1)[:, -NEAREST:].mean(axis=1)
+    nearest: NDArray[np.float32] = np.partition(cosines, -NEAREST, axis=1)[:, -NEAREST:].mean(axis=1)
     kernel = np.exp(-2 * GAMMA * (1 - cosines), dtype=np.float32)  # |a - b|^2 = 2 (1 - cos)
-    return kernel @ learnt.weights, nearest
+    scores: NDArray[np.float32] = kernel @ learnt.weights
+    return scores, nearest
 
 
 def _reduced(masks: NDArray[np.float32], dy: int, dx: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

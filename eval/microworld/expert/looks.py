@@ -25,7 +25,7 @@ _SEES_COLOR = (
 )
 _BY_SHAPE = rf"\b(of|with|have|by|share|for|in) {_CHOSEN}{_SHAPE}\b"
 _SEES_SHAPE = (
-    rf"{_SHAPE} (of (an?|the|some|each|individual) (object|item|thing|symbol|cell)|at|apart|from)|"
+    rf"{_SHAPE} (of (an?|the|one|some|each|individual) (object|item|thing|symbol|cell)|at|apart|from)|"
     rf"{_SHAPE} (recognition|identification)|"
     rf"(object|item|thing|it|figure|cell) s? ?{_SHAPE}"
 )
@@ -45,12 +45,17 @@ def meaning_of(w: Wording) -> str | None:
     """What a name about the look of things means, None if it is about something else."""
     if w.says("hollow circle"):
         w.concepts |= {"RARE", "SHAPE"}
+    if w.says(
+        r"\b(red|green|blue|yellow|orange|purple|cyan|white) "
+        r"(circle|square|triangle|diamond|star|cross|ring|heart|digit)"
+    ):
+        return "locate"
     if w.has("COLOR") and w.says("shape|form|outline") and not w.says(rf"{_COLOR} of (an?|the|each|one|some|given) "):
         return "locate" if finds(w) or w.has("WANTED") else "describe"
     if w.has("SIZE") or w.any("SMALL", "LARGE"):
         return _of_size(w)
     if w.has("RARE") and not w.any("COLOR", "DIGIT"):
-        return "find rare shape" if finds(w) or w.has("COUNT") else "see rare shape"
+        return "find_rare_shape" if finds(w) or w.has("COUNT") else "read_rare_shape"
     if w.has("COLOR"):
         return _of_color(w)
     if w.has("HAND") or (w.has("DIGIT") and not w.says("number of")) or w.says("digit|numeral"):
@@ -60,24 +65,26 @@ def meaning_of(w: Wording) -> str | None:
 
 def _of_size(w: Wording) -> str | None:
     small = w.has("SMALL") and not w.has("LARGE") and (not w.says(r"\b(whether|if)\b") or w.has("ALL"))
+    if small and w.says(r"which (of the )?(shape|figure|object|item|one) be"):
+        return "find_small"
     if w.has("SMALL") and not small and not w.has("DIGIT"):
-        return "see size"
+        return "read_size"
     if (w.has("SIZE") and not (small and finds(w))) or w.has("SMALL", "LARGE"):
-        return "see size"
+        return "read_size"
     if small and not w.has("DIGIT"):
-        return "find small"
+        return "find_small"
     if not w.any("SHAPE", "OBJECT") or w.has("DIGIT"):
         return None
-    return "see size" if w.says("how|whether|if") else "find large"
+    return "read_size" if w.says("how|whether|if") else "find_large"
 
 
 def _of_color(w: Wording) -> str:
     several = w.says(rf"{_COLOR} (occur|appear)") or (w.has("ALL") and w.says(_BY_COLOR))
     if several and not w.says(rf"(which|what) {_COLOR}|{_COLOR} of (each|every)"):
-        return "find color"
+        return "find_color"
     if w.says(_SEES_COLOR):
-        return "see color"
-    return "find color" if w.says(_BY_COLOR) or finds(w) or w.has("COUNT") else "see color"
+        return "read_color"
+    return "find_color" if w.says(_BY_COLOR) or finds(w) or w.has("COUNT") else "read_color"
 
 
 def _of_digit(w: Wording) -> str | None:
@@ -95,17 +102,19 @@ def _of_digit(w: Wording) -> str | None:
         rf"(digit|numeral|number) (from|among|amid|apart from|amongst|versus) {others}|"
         r"(cell|place) with (digit|numeral|number)"
     ):
-        return "find digits"
-    return "find digits" if finds(w) or w.has("COUNT") else "read digit"
+        return "find_digits"
+    return "find_digits" if finds(w) or w.has("COUNT") else "read_digit"
 
 
 def _of_shape(w: Wording) -> str | None:
     if w.any("MAX", "MIN"):
-        return "extreme shape"
+        return "extreme_shape"
+    if w.says(rf"(location|place|position|whereabouts|cell) of (an?|the) {_THIS} ?{_SHAPE}") and not w.has("ALL"):
+        return "locate"
+    if w.says(_SEES_SHAPE) and not w.has("ALL"):
+        return "read_shape"
     if w.has("WANTED") and not w.says(rf"({_THIS}|request) (kind of |type of )?{_SHAPE}"):
         return "locate" if finds(w) else None
     if w.has("COUNT") and not w.says("of (one|an?|the)|certain|given|particular|specific|same|common|familiar"):
         return "count"
-    if w.says(_SEES_SHAPE) and not w.has("ALL"):
-        return "see shape"
-    return "find shape" if finds(w) or (w.says(_BY_SHAPE) and not w.has("READ")) or w.has("COUNT") else "see shape"
+    return "find_shape" if finds(w) or (w.says(_BY_SHAPE) and not w.has("READ")) or w.has("COUNT") else "read_shape"

@@ -21,12 +21,17 @@ OVERLAP = 0.6
 _OPPOSITES = tuple(frozenset(map(stem, pair.split("/"))) for pair in words()["OPPOSITES"])
 _DIRECTIONS = {
     "left": stemmed(r"\b(left|leftward|leftwards|west|western)\b"),
-    "right": stemmed(r"\b(right|rightward|rightwards|east|eastern)\b"),
+    "right": stemmed(
+        r"\b(rightward|rightwards|east|eastern)\b|(?<!the )\bright\b|"
+        r"\bthe right( (of|hand|side|neighbor|adjacent|next|cell|place)|$)"
+    ),
     "up": stemmed(
         r"\b(above|up|upward|upwards|over (?=an?|the|another|it|some|one)|atop|on top|top|upper|overhead|north|"
-        r"northern|higher)\b"
+        r"northern|higher|ascend|climb)\b"
     ),
-    "down": stemmed(r"\b(below|beneath|under|underneath|down|downward|downwards|lower|bottom|south|southern)\b"),
+    "down": stemmed(
+        r"\b(below|beneath|under|underneath|down|downward|downwards|lower|bottom|south|southern|descend|beneath)\b"
+    ),
 }
 _SIDEWAYS = stemmed(
     r"\b(left (?:to |and |or |from |with |versus )?(?:the )?right|right (?:to |and |or |from )?(?:the )?left)\b"
@@ -56,7 +61,7 @@ def _content(name: str) -> frozenset[str]:
 
 @lru_cache(maxsize=8192)
 def meaning_of(name: str) -> str | None:
-    """A short form of what a name means, None for matters that are none of the micro-world's."""
+    """What a name means: a skill of the micro-world or a near relation (a sum in a column), None for other matters."""
     wording = Wording(name)
     if found := _given_or_whole(wording) or _place(wording):
         return found
@@ -80,12 +85,13 @@ def _given_or_whole(w: Wording) -> str | None:
     ):
         return None
     repeated = w.says(r"copy|repeat|restate|reproduce|quote|echo|transfer")
-    given = w.says(r"question|text|prompt|wording|stated|provide|supply|given (value|number|digit)|was given")
+    given = w.says(r"question|text|prompt|wording|stated") or (w.has("DIGIT") and w.says("provide|supply|given"))
     return "copy" if given or (repeated and w.has("DIGIT")) else None
 
 
 def _place(w: Wording) -> str | None:
-    if w.has("CORNER"):
+    """Corners and mirrors."""
+    if w.has("CORNER") or w.says(r"\b(top|bottom|upper|lower) (most )?(left|right)"):
         return "corner"
     return "mirror" if w.has("MIRROR") else None
 
@@ -93,20 +99,23 @@ def _place(w: Wording) -> str | None:
 def _special(w: Wording) -> str | None:
     """Matters that one word settles."""
     odd = r"odd look|odd(ly|ball)|odd (one|object|item|thing|shape|figure|man) out|even (if|when|though|out)"
-    parity = w.has("PARITY") and not w.says(odd)
+    parity = (
+        w.has("PARITY") and not w.says(odd) and not (w.says("odd one") and not w.any("DIGIT") and not w.says("even"))
+    )
     differs = w.says(_DIFFERENT) and not w.any("COLOR", "MORE", "RARE")
     if not parity and (w.has("ODDONE") or differs) and not w.has("DIGIT"):
-        return "odd one out"
+        return "odd_one_out"
     return "parity" if parity else None
 
 
 def _arithmetic(w: Wording) -> str | None:
     """Sums and differences."""
-    if w.any("COLOR", "ROW"):
+    if w.any("COLOR", "ROW") or _of_index(w):
         return None
     place = " in a column" if w.has("COLUMN") else ""
     plain = w.says(
-        "subtract|subtraction|minus|difference|deduct|take away|how much (larger|bigger|greater|more|less|smaller)"
+        "subtract|subtraction|minus|difference|deduct|take away|"
+        r"how much (larger|bigger|greater|more|less|smaller)|how much .*exceed"
     )
     apart = (w.has("SUBTRACT") or w.says(r"how far .*apart")) and w.says(
         "digit|numeral|number|value|smaller|lesser|larger"
@@ -124,14 +133,34 @@ def _arithmetic(w: Wording) -> str | None:
 def _direction(w: Wording) -> str | None:
     """One cell on, in one of four directions."""
     found = [way for way, regex in _DIRECTIONS.items() if regex.search(w.text)]
-    if len(found) != 1 or _SIDEWAYS.search(w.text):
-        return None
+    if len(found) == 2 and "up" in found and w.says(r"\bover\b") and not w.says("above|upper|upward|top"):
+        found.remove("up")
+    index = _of_index(w)
+    if len(found) != 1 or index or _SIDEWAYS.search(w.text):
+        return index
     if w.any("COLUMN", "ROW"):
-        moves = w.says(r"\b(go|move|step|shift|jump|advance|climb) .*\b(one|a|single) (row|column)\b")
-        return f"go {found[0]}" if moves else None
+        if w.says(r"\b(next|adjacent|neighbor) (higher|lower|upper) (row|column)"):
+            return f"go_{found[0]}"
+        moves = w.says(
+            r"\b(go|move|step|shift|jump|advance|climb) .*\b(one|a|single) (row|column)\b|"
+            r"\bone (row|column) (up|down|above|below)"
+        )
+        return f"go_{found[0]}" if moves else None
     near = w.says("neighbor|adjacent|cell|place|object|item|next|lie|beside")
     amount = w.says(r"\b(lower|higher|upper|top|bottom) (value|number|count|digit|numeral|total)")
-    return None if amount or (w.any("DIGIT", "COUNT", "COLOR") and not near) else f"go {found[0]}"
+    return None if amount or (w.any("DIGIT", "COUNT", "COLOR") and not near) else f"go_{found[0]}"
+
+
+def _of_index(w: Wording) -> str | None:
+    """A step put as arithmetic on the number of a row or column; rows count from the top."""
+    less = w.says(r"\b(decrease|decrement|reduce|lower|subtract)\b")
+    if less == w.says(r"\b(increase|increment|raise|add)\b") or not w.says(
+        r"\b(index|number|coordinate|letter|by one)\b"
+    ):
+        return None
+    if w.has("COLUMN"):
+        return "go_left" if less else "go_right"
+    return ("go_up" if less else "go_down") if w.has("ROW") else None
 
 
 def _line(w: Wording) -> str | None:
@@ -142,28 +171,38 @@ def _line(w: Wording) -> str | None:
     if w.any("MAX", "MIN") and w.has("DIGIT") and not w.says("number of|count"):
         return f"{'smallest' if w.has('MIN') else 'largest'} in a {line}"
     if w.any("FULLEST", "MAX") or w.says(r"\b(more|larger|greater|higher|most|compare|comparison|rank)\b"):
-        return f"fullest {line}"
+        return f"most_{line}"
     each_thing = w.says(r"\b(each|every|all) (the |of the )?(single )?(object|item|thing|cell|symbol|element|entry)\b")
-    if (w.has("EACH") and not each_thing) or re.search(r"\b(rows|columns|rowwise|row wise)\b", w.raw):
-        return f"count per {line}"
-    return f"within a {line}"
+    if (w.has("EACH") and not each_thing) or re.search(
+        r"\b(rows|columns|(rowwise|row wise)(?= count| tally)|(row|column) (totals|counts|tallies))\b", w.raw
+    ):
+        return f"count_{line}s"
+    return f"find_{line}"
 
 
 def _presence(w: Wording) -> str | None:
     """Is something there, is a cell empty."""
     if w.has("EMPTY"):
-        return "empty"
+        return "see_empty"
     if w.has("OCCUPIED") and not w.any("DIGIT", "COLOR", "ROW", "COLUMN"):
         many = w.has("ALL") or looks.finds(w) or re.search(r"\b(places|cells|squares|positions)\b", w.raw)
-        return "find objects" if many and not w.has("WHETHER") else "empty"
-    if not (w.has("WHETHER", "EXIST") or w.says("presence|absence|existence")) or w.has("MORE"):
+        return "find_objects" if many and not w.has("WHETHER") else "see_empty"
+    if (
+        not (w.has("WHETHER", "EXIST") or w.says("presence|absence|existence"))
+        or w.has("MORE")
+        or w.says("without miss")
+    ):
         return None
-    if w.has("SAME", "PAIR") or w.says("(which|what) color|how (big|large)|(small|big|large|little) or"):
+    if (
+        w.has("SAME", "PAIR")
+        or w.has("SAME", "SHAPE")
+        or w.says("(which|what) color|how (big|large)|(small|big|large|little) or")
+    ):
         return None
     one = rf"(an?|the|some|given|one|that|certain) ?(given|certain|particular|single)? ?{_A_CELL}"
     cell, holder = w.says(rf"(at|in|of|on) {one}"), w.says(rf"(whether|if) {one}")
     filled = holder or (cell and w.says("anything|something"))
-    return "empty" if filled and not w.says("match|describe|fit") else "exists"
+    return "see_empty" if filled and not w.says("match|describe|fit") else "exists"
 
 
 def _comparison(w: Wording) -> str | None:
@@ -172,20 +211,20 @@ def _comparison(w: Wording) -> str | None:
         r"(largest|smallest|biggest|lowest|highest|greatest|least|maximum|minimum) (digit|numeral|value|number(?! of))"
     )
     groups = w.has("COLOR") or w.says(r"\b(group|set|kind|class|category|count|side)\b")
-    if w.any("MORE", "FEWER") and groups and not numbers and not w.any("RARE", "SIZE"):
+    if w.any("MORE", "FEWER") and groups and not numbers and not w.has("SIZE") and not w.has("RARE", "SHAPE"):
         fewer = "outnumbered" in w.raw or (w.has("FEWER") and not w.says(r"\b(more|majority|larger|greater|bigger)\b"))
         return "fewer" if fewer else "more"
     if (w.has("SHAPE") and not w.has("DIGIT") and w.any("MAX", "MIN")) or w.says(r"\bsmall(er)? size|lesser size"):
         return None
     if w.has("MIN") or (w.says(r"\b(smaller|lesser|lower)\b") and w.has("DIGIT")):
         return "smallest"
-    largest = w.says(r"\b(largest|biggest|greatest|highest|maximum|maximal|max|argmax|maxima|peak|topmost)\b")
+    largest = w.says(r"\b(largest|biggest|greatest|highest|maximum|maximal|max|argmax|maxima|peak|topmost|top value)\b")
     if largest or (w.says(r"\b(larger|bigger|greater|higher)\b") and w.has("DIGIT")):
         return "largest"
     alike = w.has("PAIR") or w.says(
         r"\b(same or different|whether|if|compare|identical|identity|alike|equality|sameness|coincide|equal)\b"
     )
-    return "same" if w.has("SAME") and alike and not w.any("COLOR", "WANTED", "DIGIT") else None
+    return "same" if w.has("SAME") and alike and not w.any("COLOR", "WANTED", "DIGIT", "SIZE") else None
 
 
 def _rest(w: Wording) -> str | None:
@@ -200,5 +239,5 @@ def _rest(w: Wording) -> str | None:
         return None
     plural = re.search(r"\b(objects|items|things|elements|symbols|everything|contents)\b", w.raw)
     if w.has("ALL") or (w.any("FIND", "WHERE") and plural):
-        return "find objects"
+        return "find_objects"
     return "locate" if w.any("FIND", "WHERE") else None

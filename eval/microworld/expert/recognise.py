@@ -99,7 +99,8 @@ def _tints(cells: NDArray[np.float32], strength: NDArray[np.float32]) -> NDArray
     top = np.partition(strength, -5, axis=1)[:, -5:-4] if len(strength) else strength[:, :1]
     weight = (strength >= 0.85 * top).astype(np.float32)
     tints: NDArray[np.float32] = np.einsum("npc,np->nc", cells, weight)
-    return tints / np.maximum(weight.sum(axis=1, keepdims=True), 1.0)
+    pixels: NDArray[np.float32] = np.maximum(weight.sum(axis=1, keepdims=True), 1.0)
+    return tints / pixels
 
 
 def _things(

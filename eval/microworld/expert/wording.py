@@ -19,7 +19,14 @@ class Wording:
     """`raw` is the name in lower case without punctuation, `text` its stems without misleading phrases."""
 
     def __init__(self, name: str) -> None:
-        folded = re.sub(r"[^a-z0-9]+", " ", name.lower().replace("non-empty", "nonempty").replace("'s ", " s "))
+        folded = re.sub(
+            r"[^a-z0-9]+",
+            " ",
+            name.lower().replace("non-empty", "nonempty").replace("'s ", " s ").replace(" in words", ""),
+        )
+        folded = re.sub(
+            r"\b(irrespective|regardless|independent(ly)?|no matter) .*|\bwhatever (the|their|its) .*", "", folded
+        )
         # "named", "asked" and so on say which one is meant; they are no acts of naming.
         self.raw = re.sub(r"\b(named|asked|requested|queried)\b(?! for)", "given", folded).strip()
         text = " ".join(stem(word) for word in self.raw.split())

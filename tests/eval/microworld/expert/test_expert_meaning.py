@@ -1,0 +1,89 @@
+import json
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eval.microworld.expert.meaning import meaning_of, same_skill
+from eval.microworld.expert.phrasing import phrasings, word
+from eval.microworld.solving import STEP_SKILLS
+
+OTHERS: dict[str, list[str]] = json.loads(Path(__file__).with_name("other_phrasings.json").read_text(encoding="utf-8"))
+TWINS = [
+    ("largest", "smallest"),
+    ("more", "fewer"),
+    ("go_up", "go_down"),
+    ("go_left", "go_right"),
+    ("add", "subtract"),
+    ("find_row", "find_column"),
+    ("find_shape", "find_rare_shape"),
+    ("read_shape", "read_rare_shape"),
+    ("parity", "odd_one_out"),
+    ("read_color", "find_color"),
+    ("read_digit", "find_digits"),
+    ("count_rows", "most_row"),
+    ("more", "largest"),
+    ("fewer", "smallest"),
+    ("exists", "see_empty"),
+    ("read_size", "find_small"),
+]
+
+
+def wordings(skill: str) -> list[str]:
+    own = phrasings()[skill]
+    return [*own["diagnosis"], *own["annotation"], *OTHERS.get(skill, [])]
+
+
+def test_names_merge_by_what_they_mean() -> None:
+    names = [(skill, text) for skill in phrasings() for text in wordings(skill)]
+    put = [(a == b, same_skill(x, y)) for (a, x), (b, y) in combinations(names, 2)]
+    together = sum(same for _, same in put)
+    right = sum(truth and same for truth, same in put)
+    assert right / together >= 0.95
+    assert right / sum(truth for truth, _ in put) >= 0.9
+
+
+@pytest.mark.parametrize(("one", "other"), TWINS)
+def test_twins_are_never_merged(one: str, other: str) -> None:
+    merged = [(x, y) for x in wordings(one) for y in wordings(other) if same_skill(x, y)]
+    assert merged == []
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_any_two_texts_can_be_compared_and_order_does_not_matter(one: str, other: str) -> None:
+    assert same_skill(one, other) == same_skill(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("reading clock faces", "reading printed numbers", False),
+        ("reading a clock face", "reading clock faces", True),
+        ("knowing how animals are classified", "classifying animals", False),
+        ("counting vehicles", "counting the objects found", False),
+        ("spotting which number is lowest", "picking out the minimum", True),
+        ("adding the digits in a column", "adding two digits", False),
+        ("reading bar charts", "noticing bare cells", False),
+        ("finding streets above a river", "finding streets below a river", False),
+    ],
+)
+def test_names_of_other_worlds(one: str, other: str, same: bool) -> None:
+    assert same_skill(one, other) == same
+
+
+def test_every_step_skill_has_wordings_enough_and_no_two_share_one() -> None:
+    assert set(STEP_SKILLS) <= set(phrasings())
+    texts = [text for uses in phrasings().values() for each in uses.values() for text in each]
+    assert len(texts) == len(set(texts))
+    assert all(len(each) >= 5 for uses in phrasings().values() for each in uses.values())
+    assert all(meaning_of(text) is not None and len(text) <= 120 for text in texts)
+
+
+def test_diagnosis_and_annotation_use_other_words_and_all_of_them() -> None:
+    for skill, uses in phrasings().items():
+        drawn = {use: {word(skill, use, str(n)) for n in range(200)} for use in uses}
+        assert drawn["diagnosis"] == set(uses["diagnosis"])
+        assert drawn["annotation"] == set(uses["annotation"])
+        assert not drawn["diagnosis"] & drawn["annotation"]
