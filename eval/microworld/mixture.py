@@ -1,7 +1,8 @@
 """What the student is pretrained on: a stream of batches of questions, captions and text-only samples.
 
-The gaps are held as a *number* of samples in all (`GAP_SAMPLES` a program), not as a share, so that longer training
-does not close them; they fall in the first 70% of the stream. Rare shapes are not shown at all, in pictures or words.
+The gaps are held as a *number* of samples in all, not as a share, so that longer training does not close them: of each
+gap program `WHOLE_SAMPLES` whole ones and `FORM_SAMPLES` that show its form alone, at random places of the stream. Rare
+shapes are not shown at all, in pictures or words.
 Batches are made of samples of like length, so little is spent on padding, and have a few fixed shapes, so that they
 compile.
 """

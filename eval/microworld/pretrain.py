@@ -10,7 +10,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from eval.microworld.optimizer import MuonAdamW, schedule
 from eval.microworld.programs import GAP, KNOWN, RARE, TEXT_KNOWN
 from eval.microworld.seeing import tower_features, train_tower
 from eval.microworld.student import IMAGE_TOKENS, make_model, make_processor, save_student, train_tokenizer
+from retrieval.files import publish_folder
 
 IMAGE_AT = 3  # tokens before the picture's: "USER", ":" and a space (checked by a test against the tokenizer)
 Log = Callable[[dict[str, object]], None]
@@ -32,7 +32,8 @@ Log = Callable[[dict[str, object]], None]
 
 @dataclass(frozen=True)
 class Recipe:
-    out: Path = Path("/tmp/pretrain")
+    out: Path
+    """Folder for the student (`student`) and, on the way there, its checkpoints."""
     samples: int = 420_000
     """Questions and captions of stage 2."""
     tower_steps: int = 800
@@ -111,14 +112,9 @@ class Trainer:
         return schedule(step, self.steps) if step < 40 else schedule(max(40, int(seen / 59)), self.steps)
 
     def save(self, name: str) -> None:
-        """Writes a loadable student to out/name, by way of a new folder (readers never see half of one)."""
-        folder, fresh = self.recipe.out / name, self.recipe.out / f"{name}-{time.time_ns()}"
-        save_student(self.model, self.tokenizer, fresh)
-        link = self.recipe.out / f".{name}"
-        with suppress(FileNotFoundError):
-            link.unlink()
-        link.symlink_to(fresh.name)
-        link.replace(folder)
+        """Writes a loadable student to out/name, in place of an older one; it is there whole or not at all."""
+        with publish_folder(self.recipe.out / name) as scratch:
+            save_student(self.model, self.tokenizer, scratch)
 
     def measure(self, seen: int) -> None:
         if not self.recipe.measured:
@@ -151,12 +147,11 @@ def print_line(record: dict[str, object]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = Recipe()
-    parser.add_argument("--out", type=Path, default=default.out)
-    parser.add_argument("--samples", type=int, default=default.samples)
-    parser.add_argument("--tower-steps", type=int, default=default.tower_steps)
-    parser.add_argument("--lr", type=float, default=default.lr)
-    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--samples", type=int, default=Recipe.samples)
+    parser.add_argument("--tower-steps", type=int, default=Recipe.tower_steps)
+    parser.add_argument("--lr", type=float, default=Recipe.lr)
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
     pretrain(Recipe(**vars(parser.parse_args())), print_line)
 
 

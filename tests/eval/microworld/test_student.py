@@ -12,7 +12,7 @@ from eval.microworld.dice import Dice
 from eval.microworld.examples import make_example
 from eval.microworld.mixture import GAP_STEPS, all_texts, batches, form_of, samples
 from eval.microworld.optimizer import Muon, orthogonalised
-from eval.microworld.pretrain import IMAGE_AT, Recipe, pretrain
+from eval.microworld.pretrain import IMAGE_AT, Recipe, Trainer, pretrain, print_line
 from eval.microworld.programs import GAP
 from eval.microworld.scene import RARE_SHAPES, render
 from eval.microworld.seeing import pixels
@@ -107,6 +107,18 @@ def test_muon_moves_a_matrix_along_all_its_directions() -> None:
     assert singular.max() / singular.min() < 10
     Muon([matrix], lr=0.1).step()
     assert matrix.detach().abs().max() < 0.2
+
+
+def test_a_student_is_a_plain_folder_and_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(all_texts(40, 0))
+    trainer = Trainer(Recipe(tmp_path, compiled=False), make_model(tokenizer, 0), tokenizer, print_line)
+    for _ in range(2):
+        trainer.save("student")
+        (found,) = tmp_path.iterdir()
+        assert (found.name, found.is_symlink()) == ("student", False)
+        assert not (found / "old").exists()
+        AutoProcessor.from_pretrained(found)
+        (found / "old").touch()
 
 
 @pytest.mark.slow
