@@ -41,7 +41,7 @@ def _features(scans: NDArray[np.float32]) -> NDArray[np.float32]:
     """[n, 8, 8] of any scale to [n, 64] of unit length, so that tint and brightness do not matter."""
     flat = scans.reshape(len(scans), 64)
     lengths: NDArray[np.float32] = np.linalg.norm(flat, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = flat / np.maximum(lengths, 1e-6)
+    unit: NDArray[np.float32] = (flat / np.maximum(lengths, 1e-6)).astype(np.float32, copy=False)
     return unit
 
 
