@@ -9,7 +9,7 @@ import re
 from functools import cache
 from importlib import resources
 
-_SPELLINGS = (("colour", "color"), ("neighbour", "neighbor"), ("grey", "gray"))
+_SPELLINGS = (("colour", "color"), ("neighbour", "neighbor"), ("grey", "gray"), ("centre", "center"))
 
 
 @cache

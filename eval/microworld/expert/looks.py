@@ -1,6 +1,8 @@
 """Names of skills about how things look (colour, shape, size, digits), and whether they speak of finding or of
 seeing."""
 
+import re
+
 from eval.microworld.expert.lexicon import pattern
 from eval.microworld.expert.wording import Wording
 
@@ -8,6 +10,11 @@ _COLOR, _SHAPE = r"(color|hue|tint|shade|tone)", r"(shape|form|outline|figure)"
 _PLACES = r"(cell|place|square|position|spot)"
 _WHICH = rf"\b(which|what) (common |basic |kind of |sort of |type of )?({_COLOR}|{_SHAPE}|digit|number|numeral|size)\b"
 _CELLS = rf"\b{_PLACES} (with|that|which|hold|contain)|(which|what) {_PLACES}"
+#: What lies at a place that is given is looked at, not found.
+_AT_A_PLACE = (
+    r"\b(at|in|on|within) (an?|the|one|this|that|some|single|given|particular|certain|specific) (\w+ )?"
+    r"(cell|place|position|spot|location|slot|tile|box|coordinate)$"
+)
 _THIS = r"(one|single|same|certain|given|particular|specific|specify|target)"
 _CHOSEN = (
     rf"(an?|the|some|{_THIS}|ask|request|choose|their|its|that|want|common|basic|every|everyday|familiar|standard|"
@@ -23,6 +30,13 @@ _SEES_COLOR = (
     rf"(object|item|thing|cell|it|figure|symbol) s? ?{_COLOR}|(which|what) {_COLOR}|"
     rf"{_SEE} (an?|the|individual|different|between|basic| )*{_COLOR}"
 )
+_COLOR_NAMES = r"(red|green|blue|yellow|orange|purple|cyan|white)"
+_SHAPE_NAMES = r"(circle|square|triangle|diamond|star|cross)"
+#: One thing by its colour and shape: the blue star, the star of a given colour.
+_BOTH = (
+    rf"\b{_COLOR_NAMES} (small |large |little |big )?{_SHAPE_NAMES}\b|"
+    rf"\b{_SHAPE_NAMES} (of|in|with) {_CHOSEN}({_COLOR}|{_COLOR_NAMES})\b"
+)
 _BY_SHAPE = rf"\b(of|with|have|by|share|for|in) {_CHOSEN}{_SHAPE}\b"
 _SEES_SHAPE = (
     rf"{_SHAPE} (of (an?|the|one|some|each|individual) (object|item|thing|symbol|cell)|at|apart|from)|"
@@ -37,6 +51,8 @@ def finds(w: Wording) -> bool:
         return False
     if w.any("ALL", "WHERE") or w.says(_CELLS):
         return True
+    if w.says(_AT_A_PLACE):
+        return False
     found, read = pattern("FIND").search(w.text), pattern("READ").search(w.text)
     return found is not None and (read is None or found.start() <= read.start())
 
@@ -52,6 +68,8 @@ def meaning_of(w: Wording) -> str | None:
         return "locate"
     if w.has("COLOR") and w.says("shape|form|outline") and not w.says(rf"{_COLOR} of (an?|the|each|one|some|given) "):
         return "locate" if finds(w) or w.has("WANTED") else "describe"
+    if w.says(_BOTH) and (finds(w) or w.says(r"\b(position|place|location|whereabouts|cell|coordinate)\b")):
+        return "locate"
     if w.has("SIZE") or w.any("SMALL", "LARGE"):
         return _of_size(w)
     if w.has("RARE") and not w.any("COLOR", "DIGIT"):
@@ -64,6 +82,9 @@ def meaning_of(w: Wording) -> str | None:
 
 
 def _of_size(w: Wording) -> str | None:
+    several = re.search(r"\b(shapes|objects|figures|items|things|ones|forms|symbols|pieces)\b", w.raw)
+    if w.has("SMALL") and several and not w.any("LARGE", "WHETHER", "DIGIT"):
+        return "find_small"
     small = w.has("SMALL") and not w.has("LARGE") and (not w.says(r"\b(whether|if)\b") or w.has("ALL"))
     if small and w.says(r"which (of the )?(shape|figure|object|item|one) be"):
         return "find_small"
@@ -111,7 +132,7 @@ def _of_shape(w: Wording) -> str | None:
         return "extreme_shape"
     if w.says(rf"(location|place|position|whereabouts|cell) of (an?|the) {_THIS} ?{_SHAPE}") and not w.has("ALL"):
         return "locate"
-    if w.says(_SEES_SHAPE) and not w.has("ALL"):
+    if w.says(_SEES_SHAPE) and not w.has("ALL") and not finds(w):
         return "read_shape"
     if w.has("WANTED") and not w.says(rf"({_THIS}|request) (kind of |type of )?{_SHAPE}"):
         return "locate" if finds(w) else None

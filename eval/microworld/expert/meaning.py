@@ -20,22 +20,40 @@ from eval.microworld.expert.wording import Wording
 OVERLAP = 0.6
 _OPPOSITES = tuple(frozenset(map(stem, pair.split("/"))) for pair in words()["OPPOSITES"])
 _DIRECTIONS = {
-    "left": stemmed(r"\b(left|leftward|leftwards|west|western)\b"),
+    "left": stemmed(r"\b(left|leftward|leftwards|lefthand|west|western|westward|westwards)\b"),
     "right": stemmed(
-        r"\b(rightward|rightwards|east|eastern)\b|(?<!the )\bright\b|"
+        r"\b(rightward|rightwards|righthand|east|eastern|eastward|eastwards)\b|(?<!the )\bright\b|"
         r"\bthe right( (of|hand|side|neighbor|adjacent|next|cell|place)|$)"
     ),
     "up": stemmed(
         r"\b(above|up|upward|upwards|over (?=an?|the|another|it|some|one)|atop|on top|top|upper|overhead|north|"
-        r"northern|higher|ascend|climb)\b"
+        r"northern|northward|northwards|higher|ascend|ascent|climb)\b"
     ),
     "down": stemmed(
-        r"\b(below|beneath|under|underneath|down|downward|downwards|lower|bottom|south|southern|descend|beneath)\b"
+        r"\b(below|beneath|under|underneath|down|downward|downwards|lower|bottom|south|southern|southward|southwards|"
+        r"descend|descent)\b"
     ),
 }
 _SIDEWAYS = stemmed(
     r"\b(left (?:to |and |or |from |with |versus )?(?:the )?right|right (?:to |and |or |from )?(?:the )?left)\b"
 )
+_STEP = r"\b(go|move|step|shift|jump|advance|climb|ascend|descend|slide|hop|travel|pass|proceed|nudge) "
+#: Rows and columns that lie one further.
+_NEXT_LINE = (
+    rf"{_STEP}.*\b(one|an?|single|1|next|adjacent|neighbor) ((upper|lower|higher) )?(row|column)\b|"
+    r"\b(next|adjacent|adjoining|neighboring|neighbor) ((upper|lower|higher) )?(row|column)\b|"
+    r"\b(up|down) (by )?(one|a|single) (row|column)\b|"
+    r"\b(one|a|single) (row|column) (up|down|above|below|over|upward|downward|higher|lower|further|left|right)\b|"
+    r"\b(one|a|single) (row|column) (to the (left|right)|(left|right)ward)\b|"
+    r"\b(row|column) (directly |immediately )?(above|below|beneath|underneath)\b"
+)
+#: A row's or column's number or letter, and what is done to it.
+_INDEX = (
+    r"\b(row|column) (number|index|letter|label|coordinate)\b|"
+    r"\b(number|index|letter|coordinate) of (the|its|a) (row|column)\b"
+)
+_ONE_MORE = r"\b(increment|increase|raise|plus|add|next|follow|subsequent|succeed|one more|one further|advance)\b"
+_ONE_LESS = r"\b(decrement|decrease|reduce|lower|minus|subtract|previous|precede|prior|one less)\b"
 _DIFFERENT = (
     r"\b(the|a) (only |single |one |lone |sole )*(different|deviate|deviant|distinct|dissimilar|differ|divergent) "
     r"(one|shape|object|item|figure|thing|element|member|symbol)\b|"
@@ -67,7 +85,7 @@ def meaning_of(name: str) -> str | None:
         return found
     if wording.has("FOREIGN"):
         return None
-    for rule in (_special, _arithmetic, _direction, _line, _presence, _comparison, looks.meaning_of, _rest):
+    for rule in (_special, _index, _arithmetic, _direction, _line, _presence, _comparison, looks.meaning_of, _rest):
         if found := rule(wording):
             return found
     return None
@@ -108,9 +126,18 @@ def _special(w: Wording) -> str | None:
     return "parity" if parity else None
 
 
+def _index(w: Wording) -> str | None:
+    """One on from a column's number (1 is leftmost) or a row's letter (a is topmost)."""
+    more, less = w.says(_ONE_MORE), w.says(_ONE_LESS)
+    if not w.says(_INDEX) or more == less or w.has("ROW") == w.has("COLUMN"):
+        return None
+    ways = ("right", "left") if w.has("COLUMN") else ("down", "up")
+    return f"go_{ways[less]}"
+
+
 def _arithmetic(w: Wording) -> str | None:
     """Sums and differences."""
-    if w.any("COLOR", "ROW") or _of_index(w):
+    if w.any("COLOR", "ROW"):
         return None
     place = " in a column" if w.has("COLUMN") else ""
     plain = w.says(
@@ -134,33 +161,14 @@ def _direction(w: Wording) -> str | None:
     """One cell on, in one of four directions."""
     found = [way for way, regex in _DIRECTIONS.items() if regex.search(w.text)]
     if len(found) == 2 and "up" in found and w.says(r"\bover\b") and not w.says("above|upper|upward|top"):
-        found.remove("up")
-    index = _of_index(w)
-    if len(found) != 1 or index or _SIDEWAYS.search(w.text):
-        return index
+        found.remove("up")  # "over to the right"
+    if len(found) != 1 or _SIDEWAYS.search(w.text):
+        return None
     if w.any("COLUMN", "ROW"):
-        if w.says(r"\b(next|adjacent|neighbor) (higher|lower|upper) (row|column)"):
-            return f"go_{found[0]}"
-        moves = w.says(
-            r"\b(go|move|step|shift|jump|advance|climb) .*\b(one|a|single) (row|column)\b|"
-            r"\bone (row|column) (up|down|above|below)"
-        )
-        return f"go_{found[0]}" if moves else None
+        return f"go_{found[0]}" if w.says(_NEXT_LINE) and not w.any("COUNT", "MAX", "MIN") else None
     near = w.says("neighbor|adjacent|cell|place|object|item|next|lie|beside")
     amount = w.says(r"\b(lower|higher|upper|top|bottom) (value|number|count|digit|numeral|total)")
     return None if amount or (w.any("DIGIT", "COUNT", "COLOR") and not near) else f"go_{found[0]}"
-
-
-def _of_index(w: Wording) -> str | None:
-    """A step put as arithmetic on the number of a row or column; rows count from the top."""
-    less = w.says(r"\b(decrease|decrement|reduce|lower|subtract)\b")
-    if less == w.says(r"\b(increase|increment|raise|add)\b") or not w.says(
-        r"\b(index|number|coordinate|letter|by one)\b"
-    ):
-        return None
-    if w.has("COLUMN"):
-        return "go_left" if less else "go_right"
-    return ("go_up" if less else "go_down") if w.has("ROW") else None
 
 
 def _line(w: Wording) -> str | None:
@@ -173,11 +181,10 @@ def _line(w: Wording) -> str | None:
     if w.any("FULLEST", "MAX") or w.says(r"\b(more|larger|greater|higher|most|compare|comparison|rank)\b"):
         return f"most_{line}"
     each_thing = w.says(r"\b(each|every|all) (the |of the )?(single )?(object|item|thing|cell|symbol|element|entry)\b")
-    if (w.has("EACH") and not each_thing) or re.search(
-        r"\b(rows|columns|(rowwise|row wise)(?= count| tally)|(row|column) (totals|counts|tallies))\b", w.raw
-    ):
-        return f"count_{line}s"
-    return f"find_{line}"
+    per_line = re.search(r"\b(rows|columns|(row|column) (totals|counts|sums|tallies|numbers|quantities))\b", w.raw)
+    wise = re.search(r"\b(row|column) ?wise\b", w.raw) and (w.any("COUNT", "TOTAL") or not w.has("FIND"))
+    each = w.has("EACH") and not each_thing and not re.search(r"\bwise\b", w.raw)
+    return f"count_{line}s" if each or per_line or wise else f"find_{line}"
 
 
 def _presence(w: Wording) -> str | None:
@@ -218,13 +225,17 @@ def _comparison(w: Wording) -> str | None:
         return None
     if w.has("MIN") or (w.says(r"\b(smaller|lesser|lower)\b") and w.has("DIGIT")):
         return "smallest"
-    largest = w.says(r"\b(largest|biggest|greatest|highest|maximum|maximal|max|argmax|maxima|peak|topmost|top value)\b")
+    largest = w.says(
+        r"\b(top|uppermost|supreme|leading|most valuable) (value|digit|numeral|number|figure)\b|"
+        r"\b(largest|biggest|greatest|highest|maximum|maximal|max|argmax|maxima|peak|topmost)\b"
+    )
     if largest or (w.says(r"\b(larger|bigger|greater|higher)\b") and w.has("DIGIT")):
         return "largest"
     alike = w.has("PAIR") or w.says(
         r"\b(same or different|whether|if|compare|identical|identity|alike|equality|sameness|coincide|equal)\b"
     )
-    return "same" if w.has("SAME") and alike and not w.any("COLOR", "WANTED", "DIGIT", "SIZE") else None
+    differ = w.says(r"\b(whether|if|compare) .*\b(differ|different)\b") and w.has("PAIR")
+    return "same" if ((w.has("SAME") and alike) or differ) and not w.any("COLOR", "WANTED", "DIGIT", "SIZE") else None
 
 
 def _rest(w: Wording) -> str | None:
@@ -235,9 +246,16 @@ def _rest(w: Wording) -> str | None:
         return "locate"
     if w.has("CONCLUDE"):
         return "conclude"
+    if w.says(r"\b(inventory|stock|itemize|catalog|roll call)\b"):
+        return "find_objects"
     if not w.has("OBJECT"):
-        return None
-    plural = re.search(r"\b(objects|items|things|elements|symbols|everything|contents)\b", w.raw)
+        whole = w.says(r"\b(scene|picture|image|board|grid|canvas)\b") and w.says(
+            r"\b(scan|sweep|survey|comb|search)\b"
+        )
+        return "find_objects" if whole else None
+    plural = re.search(r"\b(objects|items|things|elements|symbols|everything|anything|contents)\b", w.raw)
     if w.has("ALL") or (w.any("FIND", "WHERE") and plural):
+        return "find_objects"
+    if w.says(r"\b(anything|everything)\b"):
         return "find_objects"
     return "locate" if w.any("FIND", "WHERE") else None

@@ -11,6 +11,26 @@ _PARTICLES = stemmed(
     r"(?= (to|the|which|where|what|how|in|all|every|each|two|from|into|on|with|that|and|of|its|thing|object|item|digit|"
     r"number|result)\b|$)"
 )
+_ATTRIBUTE = (
+    r"(?:the |its |their |his )?(?:colou?rs?|hues?|shapes?|forms?|kinds?|types?|sorts?|sizes?|looks?|appearance)"
+)
+#: Turns of phrase whose words mean something else elsewhere, and what they come to. In plain text, not in stems.
+_IDIOMS = (
+    (
+        rf"(?:irrespective of|regardless of|independent of|independently of|no matter|whatever|without regard (?:to|for)|"
+        rf"ignoring|disregarding|of any|of every|of all) (?:what |which )?{_ATTRIBUTE}(?: (?:and|or) {_ATTRIBUTE})*",
+        "of all",
+    ),
+    (r"at least one|one or more", "any"),
+    (r"at all|(?:one|two) at a time|at a time|each time|in other words|by eye|at a glance", ""),
+    (
+        r"(?:size|length|cardinality) of (?:an?|the|that|this) (?:\w+ )?(?:list|set|group|collection)",
+        "number of things",
+    ),
+    (r"(?:right|just|straight) (?=above|below|beneath|under|underneath|over|atop|on top|beside|next|after)", ""),
+    (r"(plus|minus) signs?", r"\1"),
+    (r"figur(?:e|es|ed|ing) out", "determine"),
+)
 _NO_CONCEPTS = ("STOP", "OPPOSITES", "IRREGULAR")
 _GETTING_RIGHT = stemmed(r"\b(get|answer|do) (.*) right$")
 
@@ -24,9 +44,8 @@ class Wording:
             " ",
             name.lower().replace("non-empty", "nonempty").replace("'s ", " s ").replace(" in words", ""),
         )
-        folded = re.sub(
-            r"\b(irrespective|regardless|independent(ly)?|no matter) .*|\bwhatever (the|their|its) .*", "", folded
-        )
+        for idiom, plain in _IDIOMS:
+            folded = re.sub(rf"\b(?:{idiom})\b", plain, folded)
         # "named", "asked" and so on say which one is meant; they are no acts of naming.
         self.raw = re.sub(r"\b(named|asked|requested|queried)\b(?! for)", "given", folded).strip()
         text = " ".join(stem(word) for word in self.raw.split())
