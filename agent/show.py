@@ -71,15 +71,17 @@ def _highest(records: RunRecords) -> Row | None:
     return {"round": top.number, "accuracy": top.evaluation["accuracy"], "shown_better": False}
 
 
-_COLUMNS = ("round", "validation", "holdout", "control", "against best", "gaps", "samples", "teacher", "time")
+_COLUMNS = ("round", "validation", "holdout", "control", "p", "gaps", "samples", "calls", "time")
 
 
 def table(found: dict[str, Any]) -> Table:
     """A summary for the terminal."""
     title = f"{escape(str(found['name']))}: {found['state']}"
-    drawn = Table(title=title, caption=escape(_caption(found)), title_justify="left", caption_justify="left")
+    drawn = Table(
+        title=title, caption=escape(_caption(found)), title_justify="left", caption_justify="left", padding=(0, 0)
+    )
     for name in _COLUMNS:
-        drawn.add_column(name, justify="right", no_wrap=name in ("round", "time"))
+        drawn.add_column(name, justify="right", no_wrap=True)
     for row in found["rounds"]:
         kept = row["round"] == found["best_round"] and row["round"] > 0
         drawn.add_row(*_cells(row, kept), style="bold" if kept else "")
@@ -94,16 +96,16 @@ def _cells(row: Row, kept: bool) -> list[str]:
         if control
         else "–"
     )
-    cost = f", {wording.dollars(teacher['cost_usd'])}" if teacher["cost_usd"] else ""
+    cost = f" {wording.dollars(teacher['cost_usd'])}" if teacher["cost_usd"] else ""
     return [
         f"{row['round']}{' ★' if kept else ''}",
         own,
-        f"{wording.percent(holdout['accuracy'])} of {holdout['n']}" if holdout else "–",
+        wording.percent(holdout["accuracy"]) if holdout else "–",
         random,
         wording.p_value(row["p_value"]),
         str(len(row["gaps"]) or "–"),
         str(row["selected"] or "–"),
-        f"{teacher['calls']:,} calls{cost}" if teacher["calls"] else "–",
+        f"{teacher['calls']:,}{cost}" if teacher["calls"] else "–",
         wording.duration(sum(row["seconds"].values())) if row["seconds"] else "–",
     ]
 
@@ -118,5 +120,8 @@ def _caption(found: dict[str, Any]) -> str:
             f"Round {top['round']} scored highest ({wording.percent(top['accuracy'])}), not shown to be better."
         )
     if any(row["control"] for row in found["rounds"]):
-        lines.append("Control: random samples of the same number, validation / holdout.")
+        lines.append("Control: as many random samples, validation / holdout.")
+    lines.append(
+        "In brackets: 95% Wilson interval. p: better than the best before (exact McNemar). Calls: to the teacher."
+    )
     return "\n".join(line for line in lines if line)

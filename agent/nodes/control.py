@@ -43,7 +43,8 @@ async def _make(context: Context, number: int) -> None:
         write_jsonl(folder / "selection.jsonl", (each.as_row(number) for each in chosen))
     ids = [each.sample for each in chosen]
     helped = sum(len(read_jsonl(context.folder.round(each) / "rationales.jsonl")) for each in range(1, number + 1))
-    await write_own_rationales(context, ids[:helped], folder / "rationales.jsonl")  # as many as the rounds asked for
+    if helped:  # as many as the rounds asked for
+        await write_own_rationales(context, ids[:helped], folder / "rationales.jsonl")
     try:
         await tune_on(context, ids, folder, own_rationales(folder / "rationales.jsonl"))
     except TuningError as error:

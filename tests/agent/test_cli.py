@@ -66,9 +66,7 @@ def write_items(path: Path, rows: list[dict[str, object]]) -> Path:
         ("checkpoint_url=NO_SUCH_VARIABLE", "NO_SUCH_VARIABLE"),
     ],
 )
-def test_a_wrong_value_is_named(
-    capsys: pytest.CaptureFixture[str], config: Path, override: str, said: str
-) -> None:
+def test_a_wrong_value_is_named(capsys: pytest.CaptureFixture[str], config: Path, override: str, said: str) -> None:
     code, err = run_with(capsys, config, override)
     assert (code, said in err, "Traceback" in err) == (2, True, False), err
 

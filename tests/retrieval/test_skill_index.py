@@ -73,9 +73,7 @@ def test_a_skill_text_leads_to_its_samples_in_any_spelling(build: Build, skills:
         ("what is directly left of an object", "finding the neighbour to the left"),
     ],
 )
-def test_other_words_for_a_skill_find_it(
-    build: Build, skills: dict[str, list[str]], asked: str, expected: str
-) -> None:
+def test_other_words_for_a_skill_find_it(build: Build, skills: dict[str, list[str]], asked: str, expected: str) -> None:
     index = build(skills)
     for mode in ("fused", "dense"):
         assert expected in [hit.text for hit in index.search(asked, 2, mode)]
