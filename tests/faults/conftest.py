@@ -1,5 +1,6 @@
 """A small run on the micro-world, in its own processes, to be broken in many ways."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 from agent.cli_microworld import make_data, world_config
 from agent.init import render
 from retrieval.files import read_jsonl
+
+#: One thread each: on shared cores, threads that spin for each other make a small model's steps many times slower.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 SMALL = {
     "max_rounds": 1,
@@ -37,12 +41,12 @@ class World:
 
     def run(self, run: Path, *more: str) -> subprocess.CompletedProcess[str]:
         """Start or resume a run and wait for its end."""
-        return subprocess.run(self.command(run, *more), capture_output=True, text=True, timeout=280)
+        return subprocess.run(self.command(run, *more), capture_output=True, text=True, timeout=280, env=ENVIRONMENT)
 
     def kill(self, run: Path, node: str, number: int, when: str) -> None:
         """A run that dies at a named point."""
         driver = [sys.executable, "-m", "tests.faults.killing", str(self.config), str(run), node, str(number), when]
-        died = subprocess.run(driver, capture_output=True, text=True, timeout=280)
+        died = subprocess.run(driver, capture_output=True, text=True, timeout=280, env=ENVIRONMENT)
         assert died.returncode == -9, f"was to be killed at {node}, ended with {died.returncode}: {died.stderr[-2000:]}"
 
 

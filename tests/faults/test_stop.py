@@ -5,7 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.faults.conftest import World, nodes_started, results
+from tests.faults.conftest import ENVIRONMENT, World, nodes_started, results
 
 
 def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
@@ -17,7 +17,9 @@ def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
 
 def test_sigterm_leaves_after_the_step_and_the_run_goes_on(world: World, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    process = subprocess.Popen(world.command(run), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        world.command(run), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
     wait_for(run / "rounds" / "00" / "answers.jsonl", process)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=280)
@@ -31,7 +33,9 @@ def test_sigterm_leaves_after_the_step_and_the_run_goes_on(world: World, tmp_pat
 
 def test_a_second_process_leaves_at_once_and_names_the_first(world: World, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    process = subprocess.Popen(world.command(run), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        world.command(run), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
     try:
         wait_for(run / "run.json", process)
         second = world.run(run)
