@@ -151,8 +151,9 @@ class SelectionConfig(Section):
     """Share for skills of the task that the student has and that are close to the gaps."""
     rehearsal: float = Field(0.25, ge=0)
     """Share drawn at random from the whole pool."""
-    search: Literal["fused", "bm25", "dense"] = "fused"
-    """How skills are looked up: BM25, embeddings, or both fused by reciprocal rank."""
+    search: Literal["fused", "bm25", "dense"] = "dense"
+    """How skills are looked up: embeddings (of names not seen before they propose the most that match), BM25, or both fused by
+    reciprocal rank."""
 
     @model_validator(mode="after")
     def _shares_positive(self) -> Self:

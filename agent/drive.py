@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -30,6 +31,13 @@ Ending = Literal["finished", "failed", "stopped", "waiting"]
 #: LangGraph counts steps; a round takes eight, and `max_rounds` is what bounds a run.
 _STEPS_PER_ROUND = 12
 
+#: Seconds in which a lost database may come back before the run is left.
+_DATABASE_SECONDS = 60.0
+#: Stricter than the driver, which takes a piece of a password with an @ or a / in it for the host, and names that in its
+#: errors; those are written down.
+_ADDRESS = re.compile(r"postgres(ql)?://([^@/?#]*@)?[^@]*")
+_NO_ADDRESS = "holds no postgresql:// address; special characters in its user and password are written as %XX"
+
 
 async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Reporter) -> Ending:
     """Run, or go on with, the run in folder `path`.
@@ -39,14 +47,16 @@ async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Re
     then left so that the next call goes on.
     """
     folder = RunFolder.open(path, config, if_exists)
-    if read_json(folder.path / "run.json")["state"] == "finished":
+    # The report is the last thing to be written; a run can be killed between its mark and its report.
+    if read_json(folder.path / "run.json")["state"] == "finished" and (folder.path / "report.html").exists():
         folder.close()
         return "finished"
-    context = Context.build(config, folder, reporter)
+    context = None
     try:
+        context = Context.build(config, folder, reporter)
         folder.status(state="running", error=None)
         ending = await _invoke(context)
-        if ending in ("stopped", "waiting"):
+        if ending != "finished":  # `finish` has noted that, with the figures
             folder.status(state=ending)
         return ending
     except (asyncio.CancelledError, KeyboardInterrupt):
@@ -56,7 +66,10 @@ async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Re
         _note_failure(folder, error)
         raise
     finally:
-        await context.close()
+        if context is None:
+            folder.close()
+        else:
+            await context.close()
 
 
 def _note_failure(folder: RunFolder, error: Exception) -> None:
@@ -117,17 +130,64 @@ async def _checkpointer(config: RunConfig, path: Path) -> "AsyncIterator[BaseChe
     if config.checkpoint_url is None:
         async with AsyncSqliteSaver.from_conn_string(str(path / "checkpoints.sqlite")) as saver:
             yield saver
-        return
-    url = os.environ.get(config.checkpoint_url)
+    else:
+        async with _postgres(config.checkpoint_url) as postgres:
+            yield postgres
+
+
+@asynccontextmanager
+async def _postgres(variable: str) -> "AsyncIterator[BaseCheckpointSaver[Any]]":
+    """A pool instead of the saver's one connection: that is idle for as long as a round is tuned, and would not be made
+    again. Raises ConfigError if there is no such database, StorageError if it is lost and does not come back."""
+    url = os.environ.get(variable)
     if not url:
-        raise ConfigError(f"checkpoint_url: the environment variable {config.checkpoint_url} is not set")
+        raise ConfigError(f"checkpoint_url: the environment variable {variable} is not set")
+    if not _ADDRESS.fullmatch(url):
+        raise ConfigError(f"checkpoint_url: {variable} {_NO_ADDRESS}")
     try:
+        import psycopg
         from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+        from psycopg.rows import dict_row
+        from psycopg_pool import AsyncConnectionPool
     except ImportError:
         raise ConfigError("checkpoint_url needs the Postgres saver: pip install 'gaptutor[postgres]'") from None
-    async with AsyncPostgresSaver.from_conn_string(url) as postgres:
-        await postgres.setup()
-        yield postgres
+    # What the saver asks of its connections. In a database without an encoding the ids of threads would come back as bytes,
+    # and a run that goes on would be kept under another id.
+    options: dict[str, Any] = {
+        "autocommit": True,
+        "prepare_threshold": 0,
+        "row_factory": dict_row,
+        "client_encoding": "utf8",
+    }
+    try:
+        await (await psycopg.AsyncConnection.connect(url)).close()  # a pool would not say why it cannot
+    except psycopg.OperationalError as error:
+        raise ConfigError(f"checkpoint_url: the database that {variable} names: {_first_line(error)}") from None
+    except psycopg.Error:
+        raise ConfigError(f"checkpoint_url: {variable} {_NO_ADDRESS}") from None
+    pool: Any = AsyncConnectionPool(
+        url,
+        kwargs=options,
+        min_size=1,
+        max_size=1,
+        open=False,
+        check=AsyncConnectionPool.check_connection,
+        timeout=_DATABASE_SECONDS,
+    )
+    try:
+        async with pool:
+            saver = AsyncPostgresSaver(pool)
+            await saver.setup()
+            yield saver
+    except psycopg.Error as error:
+        raise StorageError(
+            f"the checkpoints' database, that {variable} names, was lost: {_first_line(error)}; when it is there again, "
+            "run again to go on"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from retrieval.files import write_json
 from retrieval.selection.needs import Gap, Selected, Shares, Sibling
 from retrieval.selection.targeted import select_targeted
 
-#: Skill texts of the pool that are shown to the teacher for each need (two requests).
-PROPOSALS = 32
+#: Skill texts of the pool that are shown to the teacher for each need at most.
+PROPOSALS = 64
 
 
 async def select(context: Context, gaps: Gaps, number: int, taken: Collection[str]) -> list[Selected]:
@@ -41,7 +41,7 @@ async def select(context: Context, gaps: Gaps, number: int, taken: Collection[st
 async def match_needs(context: Context, gaps: Gaps, number: int) -> dict[str, list[str]]:
     """For each need (gap or sibling), the skill texts of the pool that the teacher calls the same skill.
 
-    The index proposes, by BM25 and embeddings over all the need's wordings; twins are near in both, so the teacher decides.
+    The index proposes, over all the need's wordings; twins are near in both, so the teacher decides.
     """
     data = await context.ready()
     needs: list[Gap | Sibling] = [*gaps.gaps, *gaps.siblings]

@@ -8,7 +8,7 @@ Over all pairs of names: precision (share of the pairs put together that are one
 of one skill that were put together). The baseline is the embedding alone: clusters by average cosine, cut at whichever
 threshold gives the best F1 on these very names, so better than it could do in earnest.
 
-Retrieval: a need goes by some names of a skill, the pool by the others, among those of all other skills; recall@32 of
+Retrieval: a need goes by some names of a skill, the pool by the others, among those of all other skills; recall@64 of
 what is proposed, and precision and recall of what the teacher then confirms, as the loop does it. The tables go to
 benchmarks/gap_merging.md.
 """

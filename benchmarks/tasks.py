@@ -1,5 +1,8 @@
 """What the loop brings on the micro-world: `python -m benchmarks.tasks [--tasks …] [--seeds 0 1 2] [--workers 2]`.
 
+`--set a.b=c …` measures other settings; `--choose` is for choosing among them: it reads the validation sets and known skills of
+another draw, leaves the arm of the whole pool out, and writes no table.
+
 For each task and seed one run, as `gaptutor demo` makes it. All accuracies are on the holdout (400 items, never diagnosed); the
 test splits are not read.
 - before: the student as it came. ours: the kept adapter (round 0 if none was shown to be better).
@@ -11,15 +14,15 @@ Rows are kept in OUT/rows/, so a stopped call goes on; the table goes to benchma
 
 import argparse
 import asyncio
-import json
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from omegaconf import OmegaConf
 
 from agent.answering import answer_items, read_answers
 from agent.cli_microworld import make_data, world_config
@@ -37,13 +40,16 @@ from eval.statistics import mean_interval
 from eval.task import load_items
 from retrieval.files import Log, read_json, read_jsonl, write_text
 
-OUTSIDE_SEED = 90_000
+#: Seeds of the items outside a task, by what they stand beside.
+OUTSIDE_SEEDS = {"holdout": 90_000, "validation": 91_000}
 
 
-async def one(out: Path, task: str, seed: int, pool: int) -> dict[str, Any]:
+async def one(options: argparse.Namespace, task: str, seed: int) -> dict[str, Any]:
     """Run a task with a seed, then the arms that the run itself does not have. Returns a row of the table."""
+    out, part = options.out, "validation" if options.choose else "holdout"
     run = out / "runs" / f"{task}-{seed}"
-    config = world_config(run.name, out / "data", task, pool, seed=seed)
+    changes = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.from_dotlist(options.set)))
+    config = world_config(run.name, out / "data", task, options.pool, **{"seed": seed, **changes})
     ending = await drive(config, run, "resume", Reporter(quiet=True))
     if ending != "finished":
         raise RuntimeError(f"{run} {ending}")
@@ -57,27 +63,28 @@ async def one(out: Path, task: str, seed: int, pool: int) -> dict[str, Any]:
         "stop": status["stop_reason"],
     }
     row |= {
-        "before": _holdout(rounds[0]),
-        "ours": _holdout(rounds[best]),
+        "before": _measured(rounds[0], part),
+        "ours": _measured(rounds[best], part),
         "seconds": status["seconds"],
     }
     context = Context.build(config, RunFolder.open(run, config), Reporter(quiet=True))
     try:
         kept = best or len(rounds) - 1
-        row |= await _arms(context, kept, best)
-        row["control"] = _holdout(context.folder.control(kept)) if best else row["before"]
+        row["pool"] = float("nan") if options.choose else await _whole_pool(context, kept)
+        row["control"] = _measured(context.folder.control(kept), part) if best else row["before"]
         row["samples"] = len(union(context, kept))
-        row["outside"] = await _outside(context, out, task, kept, best)
+        row["outside"] = await _outside(context, out / "data" / task / f"outside-{part}", task, part, kept, best)
     finally:
         await context.close()
     return row
 
 
-def _holdout(folder: Path) -> float:
-    return float(read_json(folder / "evaluation.json")["holdout"]["accuracy"])
+def _measured(folder: Path, part: str) -> float:
+    found = read_json(folder / "evaluation.json")
+    return float((found["holdout"] if part == "holdout" else found)["accuracy"])
 
 
-async def _arms(context: Context, kept: int, best: int) -> dict[str, Any]:
+async def _whole_pool(context: Context, kept: int) -> float:
     """The whole pool at matched compute: its samples are as many presentations as the kept round's."""
     data, folder = await context.ready(), context.folder.path / "pool-arm"
     presentations = len(union(context, kept)) * context.config.tuning.epochs
@@ -86,8 +93,7 @@ async def _arms(context: Context, kept: int, best: int) -> dict[str, Any]:
     config, context.config = context.config, context.config.model_copy(update={"tuning": tuning})
     await tune_on(context, ids, folder, {})
     context.config = config
-    accuracy = await _accuracy(context, data.holdout, folder / "holdout.jsonl", folder / "adapter")
-    return {"pool": accuracy}
+    return await _accuracy(context, data.holdout, folder / "holdout.jsonl", folder / "adapter")
 
 
 async def _accuracy(context: Context, items: Any, path: Path, adapter: Path | None) -> float:
@@ -103,14 +109,16 @@ async def _accuracy(context: Context, items: Any, path: Path, adapter: Path | No
     return evaluate_answers(read_answers(path)).accuracy
 
 
-async def _outside(context: Context, out: Path, task: str, kept: int, best: int) -> dict[str, float]:
-    """Accuracy of each arm on known skills that the task does not use."""
-    folder = out / "data" / load_task(task).name / "outside"
+async def _outside(context: Context, folder: Path, task: str, part: str, kept: int, best: int) -> dict[str, float]:
+    """Accuracy of each arm on known skills that the task does not use; `folder` gets the items."""
     if not (folder / "holdout.jsonl").exists():
         others = {name: 1.0 for name in KNOWN if name not in load_task(task).programs}
-        write_items(Task(f"outside {task}", "", OUTSIDE_SEED, others, {}), "holdout", folder)
+        write_items(Task(f"outside {task}", "", OUTSIDE_SEEDS[part], others, {}), "holdout", folder)
     items = load_items(folder / "holdout.jsonl").items
-    rounds, arms = context.folder.path, {"before": None, "pool": context.folder.path / "pool-arm" / "adapter"}
+    rounds = context.folder.path
+    arms: dict[str, Path | None] = {"before": None}
+    if (pool := rounds / "pool-arm" / "adapter").exists():
+        arms["pool"] = pool
     if best:
         arms |= {"ours": context.folder.round(kept) / "adapter", "control": context.folder.control(kept) / "adapter"}
     found = {
@@ -156,17 +164,24 @@ def _line(task: str, rows: list[dict[str, Any]]) -> str:
     return f"| {task} | " + " | ".join(cells) + " |"
 
 
-def main() -> None:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="*", default=task_names())
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--pool", type=int, default=24000)
     parser.add_argument("--workers", type=int, default=2, help="runs side by side, each with its share of the cores")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-tasks"))
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="other settings than the demo's")
+    parser.add_argument("--choose", action="store_true", help="measure on validation sets, to choose settings")
     parser.add_argument("--one", nargs=2, metavar=("TASK", "SEED"), help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Make the rows that are missing, and print and write the table."""
+    given = _options()
     if given.one:
-        row = asyncio.run(one(given.out, given.one[0], int(given.one[1]), given.pool))
+        row = asyncio.run(one(given, given.one[0], int(given.one[1])))
         with Log(given.out / "rows" / f"{given.one[0]}-{given.one[1]}.jsonl") as log:
             log.append(row)
         return
@@ -179,17 +194,20 @@ def main() -> None:
         seed, task = point
         if (given.out / "rows" / f"{task}-{seed}.jsonl").exists():
             return
-        command = [sys.executable, "-m", "benchmarks.tasks", "--out", str(given.out), "--pool", str(given.pool)]
-        done = subprocess.run([*command, "--one", task, str(seed)], env=environment, check=False)
+        command = [sys.executable, "-m", "benchmarks.tasks", *sys.argv[1:], "--one", task, str(seed)]
+        done = subprocess.run(command, env=environment, check=False)
         print(f"{task} seed {seed}: " + ("done" if done.returncode == 0 else f"failed ({done.returncode})"), flush=True)
 
     with ThreadPoolExecutor(given.workers) as workers:
         list(workers.map(start, [(seed, task) for seed in given.seeds for task in given.tasks]))
     rows = [row for path in sorted((given.out / "rows").glob("*.jsonl")) for row in read_jsonl(path)]
-    head = f"# The loop on the micro-world\n\nMade by `{' '.join(['python -m benchmarks.tasks', *sys.argv[1:]])}`.\n\n"
-    write_text(Path(__file__).with_suffix(".md"), head + (__doc__ or "").split("\n", 2)[2] + "\n" + table(rows))
-    print(json.dumps({"rows": len(rows)}))
     print(table(rows))
+    if not given.choose:
+        head = (
+            f"# The loop on the micro-world\n\nMade by `{' '.join(['python -m benchmarks.tasks', *sys.argv[1:]])}`.\n\n"
+        )
+        about = (__doc__ or "").split("\n\n", 2)[2]
+        write_text(Path(__file__).with_suffix(".md"), head + about + "\n" + table(rows))
 
 
 if __name__ == "__main__":

@@ -109,11 +109,11 @@ class SkillIndex:
             return []
         return list(self._table["samples"][place].as_py())
 
-    def search(self, text: str, k: int, mode: Mode = "fused") -> list[Hit]:
+    def search(self, text: str, k: int, mode: Mode = "dense") -> list[Hit]:
         """The k skill texts of the pool that fit a skill best, best first."""
         return self.propose([text], k, mode)
 
-    def propose(self, names: Iterable[str], k: int, mode: Mode = "fused") -> list[Hit]:
+    def propose(self, names: Iterable[str], k: int, mode: Mode = "dense") -> list[Hit]:
         """The k distinct skill texts that fit a skill best that goes by these names, best first: all rankings of all
         names fused. What the teacher is shown to decide which of them are the same skill."""
         distinct = sorted({" ".join(name.split()) for name in names if name.strip()})

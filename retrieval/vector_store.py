@@ -1,11 +1,13 @@
 """Vectors in Chroma, in a folder or on a server: kept under their row numbers, found by inner product."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
+import httpx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,17 +20,35 @@ EXACT = 200_000
 _PAGE = 5000
 #: Candidates asked of the graph for each hit that is wanted.
 _WIDEN = 4
+#: Seconds in which a server must show that it is there, and those it may take for one call.
+_GREETING, _PATIENCE = 10.0, 300.0
 
 
 class VectorStore:
-    """A Chroma collection. Opening it loads Chroma (half a second); a folder belongs to one process at a time."""
+    """A Chroma collection. Opening it loads Chroma (half a second); a folder belongs to one process at a time.
+
+    Everything raises PoolError where a server does not do what it is asked.
+    """
 
     def __init__(self, folder: Path, url: str | None, name: str) -> None:
+        self._url = url
         self._client = _client(folder, url)
         self._name = name
 
     def replace(self, vectors: Vectors) -> None:
-        """Keep these vectors, shape (rows, dimension), and nothing else."""
+        """Keep these vectors, shape (rows, dimension), and nothing else. If just these are there, nothing is touched:
+        on a server, another run may be reading them."""
+        with _server_errors(self._url):
+            if not self._holds(vectors):
+                self._write(vectors)
+
+    def _holds(self, vectors: Vectors) -> bool:
+        # How the texts were batched shows in a vector's last bits.
+        if not 0 < self.count() == len(vectors):
+            return False
+        return self._matrix.shape == vectors.shape and np.allclose(self._matrix, vectors, atol=1e-4)
+
+    def _write(self, vectors: Vectors) -> None:
         from chromadb.errors import NotFoundError
 
         with suppress(NotFoundError, ValueError):
@@ -40,15 +60,21 @@ class VectorStore:
             rows = range(start, min(start + _PAGE, len(vectors)))
             collection.add(ids=[str(row) for row in rows], embeddings=vectors[rows.start : rows.stop])
         self.__dict__.pop("_collection", None)
+        self.__dict__.pop("_matrix", None)
 
     def count(self) -> int:
         """Rows kept; 0 if there is no collection."""
-        return int(self._collection.count()) if self._collection is not None else 0
+        with _server_errors(self._url):
+            return int(self._collection.count()) if self._collection is not None else 0
 
     def nearest(self, vector: Vectors, k: int) -> tuple[NDArray[np.int64], Vectors]:
         """Rows and inner products of at least the k nearest (fewer only if there are fewer), in no order."""
-        if self.count() <= EXACT:
-            return np.arange(len(self._matrix)), self._matrix @ vector
+        with _server_errors(self._url):
+            if self.count() <= EXACT:
+                return np.arange(len(self._matrix)), self._matrix @ vector
+            return self._proposed(vector, k)
+
+    def _proposed(self, vector: Vectors, k: int) -> tuple[NDArray[np.int64], Vectors]:
         found = self._collection.query(
             query_embeddings=[vector], n_results=min(_WIDEN * k, self.count()), include=["embeddings"]
         )
@@ -94,14 +120,51 @@ def _client(folder: Path, url: str | None) -> Any:
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
         return chromadb.PersistentClient(str(folder), settings=settings)
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    server = _Server.named(url)
+    with _server_errors(url):
+        server.greet()
+        client = chromadb.HttpClient(server.host, server.port, ssl=server.scheme == "https", settings=settings)
+        # Chroma's own client waits for ever, and has no setting for it.
+        client._server._session.timeout = httpx.Timeout(_PATIENCE, connect=_GREETING)
+    return client
+
+
+class _Server(NamedTuple):
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def named(cls, url: str) -> Self:
+        """Raises PoolError if `url` is no address."""
+        parts = urlsplit(url)
+        with suppress(ValueError):  # of a port that is none
+            if parts.scheme in ("http", "https") and parts.hostname:
+                return cls(parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 8000))
         raise PoolError(f"pool.chroma_url {url!r} is no address; write it as http://host:8000")
-    secure = parts.scheme == "https"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+    def greet(self) -> None:
+        """See that a Chroma server is there; its client would wait for ever for one that says nothing."""
+        reply = httpx.get(f"{self}/api/v2/heartbeat", timeout=_GREETING)
+        if "heartbeat" not in reply.text:
+            raise ValueError(f"what answers there, with status {reply.status_code}, is no Chroma server")
+
+
+@contextmanager
+def _server_errors(url: str | None) -> Iterator[None]:
+    """Turn whatever goes wrong with a server into one sentence for the user; what a folder's Chroma says passes."""
     try:
-        return chromadb.HttpClient(
-            parts.hostname, parts.port or (443 if secure else 8000), ssl=secure, settings=settings
-        )
-    except ValueError as error:
-        message = f"the Chroma server at {parts.hostname} does not answer ({error}); start it, or drop pool.chroma_url"
-        raise PoolError(message) from None
+        yield
+    except PoolError:
+        raise
+    except Exception as error:
+        if url is None:
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+        raise PoolError(
+            f"cannot use the Chroma server at {_Server.named(url)}: {reason}; "
+            "see that it runs and run again, or drop pool.chroma_url"
+        ) from error

@@ -7,10 +7,14 @@ covered: experts that are fused into one parameter (no linear layer to adapt), a
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from httpx import HTTPError
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
@@ -18,6 +22,9 @@ from transformers.utils import logging as transformers_logging
 from retrieval.errors import ConfigError, TuningError
 
 transformers_logging.disable_progress_bar()
+
+#: Seconds that the hub gets to say whether it has a model.
+HUB_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +97,35 @@ def resolve_dtype(name: str) -> torch.dtype:
 
 
 def check_model(model: str) -> None:
-    """Raise ConfigError if `model` names a folder that is no model folder. A name for the hub passes."""
+    """Raise ConfigError if `model` is no model folder and no name of a model that was fetched before or that the hub has."""
     path = Path(model)
     named_like_path = path.is_absolute() or model.startswith((".", "~")) or len(path.parts) > 2
     if not path.exists():
         if named_like_path:
             raise ConfigError(f"{model} is not a model folder: it does not exist; set student.model to one")
+        _check_on_hub(model)
         return
     if not path.is_dir():
         raise ConfigError(f"{model} is not a model folder: it is a file; set student.model to the folder")
     if not (path / "config.json").is_file():
         raise ConfigError(f"{model} is not a model folder: it has no config.json; set student.model to one that has")
+
+
+@cache
+def _check_on_hub(model: str) -> None:
+    # Asked once and at once: loading would try for minutes before it gave up on a machine without network.
+    try:
+        if not try_to_load_from_cache(model, "config.json"):
+            HfApi().model_info(model, timeout=HUB_SECONDS)
+    except (RepositoryNotFoundError, HFValidationError):
+        raise ConfigError(
+            f"{model} is neither a folder here nor a model on the hub (or a private one: set HF_TOKEN); set student.model to one"
+        ) from None
+    except (OSError, HTTPError) as error:
+        raise ConfigError(
+            f"{model} is no folder here and was not fetched before, and the hub cannot be asked ({_first_line(error)}); "
+            "set student.model to a model folder"
+        ) from None
 
 
 def load_config(model: str, trust_remote_code: bool = False) -> Any:

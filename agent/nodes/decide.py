@@ -5,29 +5,25 @@ from agent.context import Context
 from agent.node import Update, node, node_seconds
 from agent.state import State
 from eval.answers import correctness
-from eval.statistics import compare, significant
+from eval.statistics import Plateau, plateau
 from retrieval.files import write_json
 
 
 @node(inputs=("answers.jsonl",), outputs=("round.json",))
 async def decide(context: Context, state: State) -> Update:
-    """Test the round against the best (one-sided exact McNemar on the items answered in both, at alpha / patience).
+    """Test the round against the best before it (see `eval.statistics.plateau`).
 
     The decision is read from the validation set alone; the holdout decides nothing.
     """
     config, number = context.config, state["round"]
-    best, since, p_value = state["best_round"], state["since_best"], None
-    if number > 0:
-        new = read_answers(context.folder.round(number) / "answers.jsonl")
-        old = read_answers(context.folder.round(best) / "answers.jsonl")
-        p_value = compare(correctness(old), correctness(new)).p_value
-        better = significant(p_value, config.alpha, config.patience)
-        best, since = (number, 0) if better else (best, since + 1)
-    reason = _stop_reason(context, state, best, since)
+    answers = [read_answers(context.folder.round(each) / "answers.jsonl") for each in range(number + 1)]
+    found = plateau([correctness(each) for each in answers], config.alpha, config.patience)
+    best, test = found.best_round, found.tests[number]
+    p_value = test.p_value if test else None
     write_round(context, number, p_value, bool(number and best == number))
     context.folder.metric(round=number, accuracy=state["accuracies"][number], best_round=best, p_value=p_value)
     context.folder.status(best_round=best)
-    return {"best_round": best, "since_best": since, "stop_reason": reason}
+    return {"best_round": best, "since_best": found.since_best, "stop_reason": _stop_reason(context, state, found)}
 
 
 def write_round(context: Context, number: int, p_value: float | None, better: bool) -> None:
@@ -43,12 +39,12 @@ def write_round(context: Context, number: int, p_value: float | None, better: bo
     write_json(context.folder.round(number) / "round.json", record)
 
 
-def _stop_reason(context: Context, state: State, best: int, since: int) -> str | None:
+def _stop_reason(context: Context, state: State, found: Plateau) -> str | None:
     number = state["round"]
     if state["accuracies"][number] >= 1.0:
         return "no_errors"
-    if since >= context.config.patience:
-        return "plateau" if best else "no_gain"
+    if found.stop:
+        return "plateau" if found.best_round else "no_gain"
     if number >= context.config.max_rounds:
-        return "max_rounds" if best else "no_gain"
+        return "max_rounds" if found.best_round else "no_gain"
     return None

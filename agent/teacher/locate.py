@@ -9,11 +9,12 @@ log-probabilities as judge.
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal
 
 from agent.config import DiagnosisConfig
 from agent.student.engine import Request, Student
-from agent.teacher.client import Teacher
-from agent.teacher.diagnosis import Diagnosis, as_question, diagnosis_id, set_aside, teacher_fault
+from agent.teacher.client import Asked, Teacher
+from agent.teacher.diagnosis import Diagnosis, LocatorName, as_question, diagnosis_id, set_aside, teacher_fault
 from agent.teacher.prompts import DiagnosedError, NamedGap
 from eval.answers import Answer
 from eval.normalise import read_choice
@@ -52,19 +53,8 @@ async def single_pass(teacher: Teacher, number: int, item: Item, answer: Answer)
         return f"wrong_step is {reply.wrong_step}, but there are {len(answer.steps)} steps"
 
     asked = await teacher.ask("diagnose", as_question(item, answer), DiagnosedError, item.images, check)
-    if asked.value is None:
-        return teacher_fault(number, item.id, "single_pass", asked)
-    said = asked.value
-    return Diagnosis(
-        diagnosis_id(number, item.id),
-        item.id,
-        "diagnosed" if said.skill else "not_located",
-        "single_pass",
-        said.wrong_step or None,
-        said.why,
-        said.should_say,
-        said.skill or None,
-    )
+    step = asked.value.wrong_step if asked.value else 0
+    return _ending(number, item, "single_pass", step or None, asked)
 
 
 async def answer_switch(
@@ -89,18 +79,19 @@ async def answer_switch(
         return Diagnosis(diagnosis_id(number, item.id), item.id, "not_located", "answer_switch")
     data = {**as_question(item, answer), "wrong_step": step}
     asked = await teacher.ask("name_gap", data, NamedGap, item.images)
-    if asked.value is None:
-        return teacher_fault(number, item.id, "answer_switch", asked)
+    return _ending(number, item, "answer_switch", step, asked)
+
+
+def _ending(
+    number: int, item: Item, locator: LocatorName, step: int | None, asked: Asked[DiagnosedError] | Asked[NamedGap]
+) -> Diagnosis:
+    """The diagnosis that a teacher's reply makes; one that names no skill locates nothing."""
     said = asked.value
+    if said is None:
+        return teacher_fault(number, item.id, locator, asked)
+    state: Literal["diagnosed", "not_located"] = "diagnosed" if said.skill else "not_located"
     return Diagnosis(
-        diagnosis_id(number, item.id),
-        item.id,
-        "diagnosed",
-        "answer_switch",
-        step,
-        said.why,
-        said.should_say,
-        said.skill,
+        diagnosis_id(number, item.id), item.id, state, locator, step, said.why, said.should_say, said.skill or None
     )
 
 

@@ -16,8 +16,10 @@ from agent.teacher.client import Teacher
 from agent.teacher.prompts import SameSkills
 from agent.teacher.stream import all_done
 
-#: Candidates in one request, and canonical names that a new name is compared with.
+#: Candidates in one request.
 CANDIDATES = 16
+#: Groups that a name which none took is compared with, nearest first, until one is the same skill.
+COMPARED = 48
 
 Encode = Callable[[list[str]], NDArray[np.float32]]
 
@@ -41,10 +43,10 @@ async def merge_names(
     """Put `names` into groups that mean one skill each; `known` groups keep their canonical name and come first.
 
     Two passes over what is not placed yet. Each canonical name first takes its wordings, nearest names first, a request
-    of `CANDIDATES` at a time, until a request brings none. A name that no one took is then compared with the nearest
-    canonical names (with all, if there are no more than `CANDIDATES`), and becomes a canonical name itself if none of
-    them is the same. So there are a few requests for each skill, not one for each name. The result depends on the order
-    of `names` alone. `encode` gives normalised rows. Raises TeacherError.
+    of `CANDIDATES` at a time, until a request brings none. A name that no one took is then compared with the `COMPARED`
+    nearest groups, each standing there under that of its wordings which is nearest, and becomes a canonical name itself
+    if none of them is the same. So there are a few requests for each skill, not one for each pair. The result depends on
+    the order of `names` alone. `encode` gives normalised rows. Raises TeacherError.
     """
     merging = _Merging(teacher, known, names)
     if merging.waiting:
@@ -92,7 +94,7 @@ class _Merging:
 
     def embed(self, encode: Encode) -> None:
         """Encode all names that can be compared."""
-        texts = list(dict.fromkeys([*(group.name for group in self.groups), *self.waiting]))
+        texts = list(dict.fromkeys([*(name for group in self.groups for name in group.names), *self.waiting]))
         self._vectors = dict(zip(texts, encode(texts), strict=True))
 
     async def nearest_wordings(self, group: _Open) -> None:
@@ -105,11 +107,14 @@ class _Merging:
                 return
 
     async def same_group(self, name: str) -> _Open | None:
-        """The group whose canonical name is nearest of those that the teacher calls the same, None if there is none."""
-        by_name = {group.name: group for group in reversed(self.groups)}
-        nearest = self._by_nearness(name, list(by_name))[:CANDIDATES]
-        same = await same_names(self._teacher, name, nearest)
-        return by_name[same[0]] if same else None
+        """The nearest group of those that the teacher calls the same, None if there is none."""
+        by_wording = {self._nearest_wording(name, group): group for group in reversed(self.groups)}
+        order = self._by_nearness(name, list(by_wording))[:COMPARED]
+        for start in range(0, len(order), CANDIDATES):
+            same = await same_names(self._teacher, name, order[start : start + CANDIDATES])
+            if same:
+                return by_wording[same[0]]
+        return None
 
     def settle(self, groups: Sequence[_Open]) -> None:
         """Place what was claimed; a name claimed by several groups goes to the nearest, the earliest of equals."""
@@ -136,6 +141,9 @@ class _Merging:
         # Rounded, so that a different order of additions on another machine does not change the order of names.
         return round(float(self._vectors[one] @ self._vectors[other]), 4)
 
+    def _nearest_wording(self, name: str, group: _Open) -> str:
+        return max((each for each in group.names if each in self._vectors), key=lambda each: self._nearness(name, each))
+
     def _by_nearness(self, name: str, others: Sequence[str]) -> list[str]:
         return sorted(others, key=lambda other: -self._nearness(name, other))
 
@@ -156,15 +164,14 @@ async def same_names(teacher: Teacher, name: str, candidates: Sequence[str]) -> 
 
 
 async def match_pool_skills(teacher: Teacher, skill: str, proposals: Sequence[str]) -> list[str]:
-    """Which of the pool's skill texts mean `skill`, in their order. Equal texts need no teacher. Raises
-    TeacherError."""
+    """Which of the pool's skill texts mean `skill`, in their order. They come nearest first; the teacher is asked for
+    `CANDIDATES` at a time until a request brings none. Equal texts need no teacher. Raises TeacherError."""
     texts = list(dict.fromkeys(proposals))
-    unsure = [text for text in texts if plain(text) != plain(skill)]
-    chunks = [unsure[start : start + CANDIDATES] for start in range(0, len(unsure), CANDIDATES)]
-
-    async def ask(chunk: list[str]) -> list[str]:
-        return await same_names(teacher, skill, chunk)
-
-    found = await all_done(chunks, ask, teacher.config.concurrency)
-    same = {text for chunk in found for text in chunk}
-    return [text for text in texts if text in same or plain(text) == plain(skill)]
+    same = {text for text in texts if plain(text) == plain(skill)}
+    unsure = [text for text in texts if text not in same]
+    for start in range(0, len(unsure), CANDIDATES):
+        found = await same_names(teacher, skill, unsure[start : start + CANDIDATES])
+        if not found:
+            break
+        same.update(found)
+    return [text for text in texts if text in same]

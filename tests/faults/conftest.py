@@ -1,9 +1,11 @@
-"""A small run on the micro-world, in its own processes, to be broken in many ways."""
+"""Small runs on the micro-world, in their own processes, to be broken in many ways."""
 
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,25 +16,39 @@ from retrieval.files import read_jsonl
 #: One thread each: on shared cores, threads that spin for each other make a small model's steps many times slower.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
+#: What this student does not know as a call for steps, it learns from a few samples; and `alpha` is such that a little luck
+#: counts as a gain: so there is something to keep, and to control.
 SMALL = {
     "max_rounds": 1,
+    "alpha": 0.9,
     "control": "every",
     "data": {"limit": 24},
-    "selection": {"budget": 48},
-    "tuning": {"epochs": 2, "checkpoint_minutes": 0.001},
+    "student": {"rationale_prompt": "{question}"},
+    "selection": {"budget": 24},
+    "tuning": {"epochs": 3, "batch_size": 8, "checkpoint_minutes": 0.001},
 }
+THREE_ROUNDS = {
+    **SMALL,
+    "max_rounds": 3,
+    "patience": 3,
+    "control": "kept",
+    "data": {"limit": 12},
+}
+
+#: A node and its round.
+Point = tuple[str, int]
 
 
 class World:
-    """Data, a configuration, and an unbroken run of it; further runs share its pool."""
+    """A configuration, and an unbroken run of it. Worlds in one folder share their data and their pool."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str, settings: dict[str, Any]) -> None:
         make_data(folder / "data", "arithmetic", 400)
-        self.folder, self.config = folder, folder / "small.yaml"
-        config = world_config("small", folder / "data", "arithmetic", 400, **SMALL)
+        self.config = folder / f"{name}.yaml"
+        config = world_config(name, folder / "data", "arithmetic", 400, **settings)
         shared = config.pool.model_copy(update={"store": folder / "pools"})
         self.config.write_text(render(config.model_copy(update={"pool": shared})))
-        self.unbroken = folder / "runs" / "unbroken"
+        self.unbroken = folder / "runs" / name
         done = self.run(self.unbroken)
         assert done.returncode == 0, done.stderr
 
@@ -43,16 +59,48 @@ class World:
         """Start or resume a run and wait for its end."""
         return subprocess.run(self.command(run, *more), capture_output=True, text=True, timeout=280, env=ENVIRONMENT)
 
-    def kill(self, run: Path, node: str, number: int, when: str) -> None:
-        """A run that dies at a named point."""
-        driver = [sys.executable, "-m", "tests.faults.killing", str(self.config), str(run), node, str(number), when]
+    def kill(self, run: Path, point: Point, when: str) -> bool:
+        """Start or resume a run that dies at a named point; False if it never came there, and ended as it would."""
+        driver = [
+            sys.executable,
+            "-m",
+            "tests.faults.killing",
+            str(self.config),
+            str(run),
+            point[0],
+            str(point[1]),
+            when,
+        ]
         died = subprocess.run(driver, capture_output=True, text=True, timeout=280, env=ENVIRONMENT)
-        assert died.returncode == -9, f"was to be killed at {node}, ended with {died.returncode}: {died.stderr[-2000:]}"
+        assert died.returncode in (-9, 0), f"was to be killed at {point}: {died.stderr[-2000:]}"
+        return died.returncode == -9
+
+    def check_resumed(self, run: Path, killed: Counter[Point]) -> None:
+        """Resume a run that was killed so often at each point: it must end as if nothing had happened."""
+        resumed = self.run(run)
+        assert resumed.returncode == 0, resumed.stderr
+        assert results(run) == results(self.unbroken)
+        again = nodes_started(run) - nodes_started(self.unbroken)
+        assert again <= killed, f"repeated more than the nodes that were killed: {again}"
+        asked = [row["key"] for row in read_jsonl(run / "teacher.jsonl")]
+        assert len(asked) == len(set(asked)), "a question was paid twice"
+        assert not list(run.rglob(".*.tmp")), "scratch files are left"
+        assert (run / "report.html").exists()
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("world"))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("world")
+
+
+@pytest.fixture(scope="session")
+def world(folder: Path) -> World:
+    return World(folder, "small", SMALL)
+
+
+@pytest.fixture(scope="session")
+def three_rounds(folder: Path) -> World:
+    return World(folder, "three-rounds", THREE_ROUNDS)
 
 
 def results(run: Path) -> dict[str, object]:
@@ -75,11 +123,7 @@ def results(run: Path) -> dict[str, object]:
     return found
 
 
-def nodes_started(run: Path) -> dict[tuple[str, int], int]:
-    """How often each node was started."""
-    counts: dict[tuple[str, int], int] = {}
-    for row in read_jsonl(run / "events.jsonl"):
-        if row["event"] == "node_started":
-            key = (row["node"], row["round"])
-            counts[key] = counts.get(key, 0) + 1
-    return counts
+def nodes_started(run: Path) -> Counter[Point]:
+    """How often each node was started, in the order of their first starts."""
+    rows = read_jsonl(run / "events.jsonl")
+    return Counter((row["node"], row["round"]) for row in rows if row["event"] == "node_started")

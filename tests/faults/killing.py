@@ -1,7 +1,8 @@
 """`python -m tests.faults.killing CONFIG RUN NODE ROUND WHEN`: a run that is killed (SIGKILL) at a named point.
 
-WHEN: `before` the node's work; `inside` it (at its third row, or at its first file, before that is in place; while the child
-process tunes); `published` (its manifest is written, the checkpoint is not).
+WHEN: `before` the node's work; `inside:N` it, at the Nth thing that it writes (a row of a log, or a whole file before that is
+in place), or `inside:NAME`, at the first thing of that name; `tuning`, while the child process tunes; `published` (its manifest
+is written, the checkpoint is not). A node that writes less than that is killed when it is published.
 """
 
 import asyncio
@@ -17,34 +18,41 @@ from agent.config import load_config
 from agent.console import Reporter
 from agent.drive import drive
 from retrieval import files
+from training.job import tune as run_tuning
 
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def kill_inside() -> None:
-    """Die at the third row of a log, at the first whole file, or at the child's first sign of progress."""
-    append, replace, run_tuning, rows = files.Log.append, os.replace, tune.run_tuning, [0]
+def kill_inside(what: str) -> None:
+    """Die at a row or file, named by its number or name, that is written from now on."""
+    append, replace, written = files.Log.append, os.replace, [0]
+
+    def die_at(name: str) -> None:
+        written[0] += 1
+        if what in (str(written[0]), name):
+            die()
 
     def append_some(self: files.Log, row: Any) -> None:
         append(self, row)
-        rows[0] += self.path.name not in ("events.jsonl", "metrics.jsonl", "teacher.jsonl")
-        if rows[0] == 3:
-            die()
+        die_at(self.path.name)
 
-    def replace_none(source: Any, target: Any) -> None:
-        if ".manifests" not in str(target) and not str(target).endswith("run.json"):
-            die()
+    def replace_some(source: Any, target: Any) -> None:
+        die_at(Path(target).name)
         replace(source, target)
 
+    files.Log.append = append_some  # type: ignore[method-assign]
+    os.replace = replace_some  # type: ignore[assignment]
+
+
+def kill_tuning() -> None:
+    """Die at the child's first sign of progress."""
+
     async def tune_a_little(job: Any, report: Any) -> Any:
-        os.replace = replace
         return await run_tuning(job, lambda progress: die())
 
-    files.Log.append = append_some  # type: ignore[method-assign]
-    os.replace = replace_none  # type: ignore[assignment]
-    tune.run_tuning = tune_a_little  # type: ignore[assignment]
+    tune.run_tuning = tune_a_little  # type: ignore[assignment, attr-defined]
 
 
 def main(config: str, run: str, name: str, number: int, when: str) -> None:
@@ -57,8 +65,10 @@ def main(config: str, run: str, name: str, number: int, when: str) -> None:
         async def dying_work(context: Any, state: Any) -> Any:
             if when == "before":
                 die()
-            if when == "inside":
-                kill_inside()
+            if when == "tuning":
+                kill_tuning()
+            if when.startswith("inside:"):
+                kill_inside(when.removeprefix("inside:"))
             return await work(context, state)
 
         update = await run_once(context, state, spec, dying_work)

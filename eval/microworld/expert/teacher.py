@@ -11,7 +11,7 @@ from eval.microworld.dice import Dice
 from eval.microworld.examples import make_example
 from eval.microworld.expert.check import Verdict, check, check_at, chief_skill, solve
 from eval.microworld.expert.judging import choice_odds, judged_correct
-from eval.microworld.expert.meaning import same_skill
+from eval.microworld.expert.meaning import meanings, same_skill
 from eval.microworld.expert.phrasing import Mode, Use, word
 from eval.microworld.expert.recognise import PictureError, Seen, decode, recognise
 from eval.microworld.expert.request import Asked, RequestError, field, image_bytes, text_list
@@ -100,6 +100,7 @@ class Expert:
     def same_skill(self, asked: Asked) -> dict[str, Any]:
         """Which candidates name the same skill."""
         name, candidates = field(asked.data, "skill", str), text_list(asked.data, "candidates")
+        meanings([name, *candidates])  # all read in one go
         return {"same": [index for index, other in enumerate(candidates, 1) if same_skill(name, other)]}
 
     def judge(self, asked: Asked) -> dict[str, Any]:

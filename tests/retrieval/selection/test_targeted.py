@@ -32,7 +32,7 @@ class Shelf:
     def samples(self, text: str) -> list[str]:
         return [name for name in self.asked if text in self.skills.get(name, ())]
 
-    def propose(self, names: Iterable[str], k: int, mode: Mode = "fused") -> list[Hit]:
+    def propose(self, names: Iterable[str], k: int, mode: Mode = "dense") -> list[Hit]:
         texts = sorted({text for every in self.skills.values() for text in every})
         hits = [Hit(text, sum(name[0] == text[0] for name in names)) for text in texts]
         return sorted(hits, key=lambda hit: (-hit.score, hit.text))[:k]

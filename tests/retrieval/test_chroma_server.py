@@ -1,0 +1,151 @@
+"""The skill index in a real Chroma server, and what is said when there is none."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from retrieval import Embedder, Pool, SkillIndex, vector_store
+from retrieval.errors import PoolError
+from retrieval.vector_store import VectorStore
+from tests.retrieval.conftest import llava_row
+
+SKILLS = ["picking the smallest digit", "choosing the largest digit", "adding two digits", "naming a rare shape"]
+ASKED = ["the least of the numerals", "summing numbers", "a shape seldom seen", "digit"]
+
+
+@contextmanager
+def chroma(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Address and process of a server that has answered."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url, chroma = f"http://127.0.0.1:{port}", Path(sys.executable).with_name("chroma")
+    command = [chroma, "run", "--path", folder, "--host", "127.0.0.1", "--port", str(port)]
+    with open(folder.with_suffix(".log"), "wb") as log:
+        process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log)
+    try:
+        while not answers(url):
+            assert process.poll() is None, folder.with_suffix(".log").read_text()
+            time.sleep(0.05)
+        yield url, process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/api/v2/heartbeat").is_success
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with chroma(tmp_path_factory.mktemp("chroma") / "data") as (url, _):
+        yield url
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Pool:
+    rows = [llava_row(number, image=False) for number in range(12)]
+    (tmp_path / "pool.json").write_text(json.dumps(rows))
+    return Pool.build(tmp_path / "pool.json", None, tmp_path / "store")
+
+
+@pytest.fixture
+def skills(pool: Pool) -> dict[str, list[str]]:
+    return {name: [SKILLS[number % len(SKILLS)]] for number, name in enumerate(pool.ids)}
+
+
+@pytest.mark.served
+def test_a_server_finds_what_a_folder_finds_also_after_reopening(
+    server: str, pool: Pool, skills: dict[str, list[str]], embedder: Embedder, tmp_path: Path
+) -> None:
+    with SkillIndex.build(tmp_path / "own", pool, skills, embedder) as index:
+        expected = [index.search(asked, 3, "dense") for asked in ASKED]
+    with SkillIndex.build(tmp_path / "index", pool, skills, embedder, server) as index:
+        assert [index.search(asked, 3, "dense") for asked in ASKED] == expected
+    with SkillIndex.open(tmp_path / "index", pool, embedder, server) as index:
+        assert [index.search(asked, 3, "dense") for asked in ASKED] == expected
+    assert not list((tmp_path / "index").glob("chroma-*")), "the server keeps the vectors, not the folder"
+
+
+@pytest.mark.served
+def test_past_the_exact_limit_the_servers_graph_ranks_the_same(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = np.eye(40, 8, dtype=np.float32) + np.linspace(0, 0.1, 320, dtype=np.float32).reshape(40, 8)
+    with VectorStore(Path("nowhere"), server, "skills-graph") as store:
+        store.replace(vectors)
+        monkeypatch.setattr(vector_store, "EXACT", 3)
+        rows, scores = store.nearest(vectors[5], 2)
+    best = int(np.argmax(vectors @ vectors[5]))
+    assert rows[np.argmax(scores)] == best
+    np.testing.assert_allclose(scores, (vectors @ vectors[5])[rows], atol=1e-5)
+
+
+@pytest.mark.served
+def test_what_another_run_reads_is_not_written_again(
+    server: str, pool: Pool, skills: dict[str, list[str]], embedder: Embedder, tmp_path: Path
+) -> None:
+    with SkillIndex.build(tmp_path / "one", pool, skills, embedder, server) as one:
+        before = one.search("digit", 3, "dense")
+        SkillIndex.build(tmp_path / "other", pool, skills, embedder, server).close()
+        assert one.search("digit", 3, "dense") == before
+
+
+@pytest.mark.served
+def test_other_vectors_replace_those_of_a_collection(server: str) -> None:
+    old, new = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[::-1]
+    with VectorStore(Path("nowhere"), server, "skills-replaced") as store:
+        store.replace(old)
+        store.replace(new)
+        assert np.argmax(store.nearest(old[0], 1)[1]) == 2
+    with VectorStore(Path("nowhere"), server, "skills-replaced") as store:
+        assert np.argmax(store.nearest(old[0], 1)[1]) == 2
+
+
+@pytest.mark.served
+@pytest.mark.parametrize(("end", "reason"), [(signal.SIGKILL, "refused"), (signal.SIGSTOP, "timed out")])
+def test_a_server_that_falls_silent_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: signal.Signals, reason: str
+) -> None:
+    monkeypatch.setattr(vector_store, "_PATIENCE", 2.0)
+    one = np.ones((1, 3), dtype=np.float32)
+    with chroma(tmp_path / "data") as (url, process), VectorStore(Path("nowhere"), url, "skills-gone") as store:
+        store.replace(one)
+        process.send_signal(end)
+        if end == signal.SIGKILL:
+            process.wait()
+        for ask in (store.count, lambda: store.nearest(one[0], 1), lambda: store.replace(one)):
+            with pytest.raises(PoolError, match=f"cannot use the Chroma server at {url}: .*{reason}"):
+                ask()
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(PoolError, match=rf"^cannot use the Chroma server at {url}: .*refused; .* pool\.chroma_url$"):
+        VectorStore(Path("nowhere"), url, "skills")
+
+
+def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector_store, "_GREETING", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(PoolError, match=f"{url}: timed out"):
+            VectorStore(Path("nowhere"), url, "skills")
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "http://", "http://127.0.0.1:99999", "ftp://127.0.0.1:8000"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(PoolError, match="is no address"):
+        VectorStore(Path("nowhere"), url, "skills")
