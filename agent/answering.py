@@ -17,8 +17,8 @@ from agent.teacher.prompts import Judged
 from agent.teacher.stream import as_done
 from eval.answers import Answer, Evaluation, Figures, evaluate_answers, read_answer
 from eval.scorers import Scorer, make_scorer
-from eval.task import Item, load_items
-from retrieval.errors import ConfigError, StudentError
+from eval.task import Item, Items, load_items
+from retrieval.errors import ConfigError, DataError, StudentError
 from retrieval.files import Log, forget_rows, read_jsonl, write_json
 
 
@@ -121,20 +121,35 @@ def _check_budget(answers: Sequence[Answer], budget: float) -> None:
         )
 
 
+def check_read(path: Path, read: Items, budget: float) -> None:
+    """Raise DataError if more items could not be read than the error budget allows."""
+    lost, total = len(read.set_aside), len(read.items) + len(read.set_aside)
+    if lost > budget * total:
+        first = read.set_aside[0]
+        raise DataError(
+            f"{path}: {lost} of {total} items cannot be read, more than error_budget {budget:.0%}; "
+            f"the first, {first.where}: {first.reason}"
+        )
+
+
 async def evaluate_file(
     config: RunConfig, items: Path, adapter: Path | None, out: Path | None, reporter: Reporter
 ) -> dict[str, Any]:
     """`gaptutor evaluate`: answer a test set, outside any run; `out` keeps the answers, and must not be there.
 
-    Returns n, right, accuracy, interval (95% Wilson), format, errors, with_steps, and set_aside (items that could not be read).
+    All of its items, whatever `data.limit` says. What the teacher judged is kept beside `out`, so that it is not paid twice.
+    Returns n, right, accuracy, interval (95% Wilson), format, errors, with_steps, the scorer and why it was chosen, and
+    set_aside (items that could not be read). Raises DataError if these are more than the error budget allows.
     """
     if out is not None and out.exists():
         raise ConfigError(f"{out} is there already; name another file for the answers")
-    read = load_items(items, config.data.images, config.data.limit)
+    read = load_items(items, config.data.images)
+    check_read(items, read, config.error_budget)
     scorer = make_scorer(config.data.scorer, read.items, config.data.tolerance)
     with tempfile.TemporaryDirectory() as scratch:
         student = make_student(config.student)
-        teacher = Teacher(config.teacher, Path(scratch) / "teacher.jsonl")
+        journal = out.with_suffix(".teacher.jsonl") if out else Path(scratch) / "teacher.jsonl"
+        teacher = Teacher(config.teacher, journal)
         path = out or Path(scratch) / "answers.jsonl"
         try:
             if adapter is not None:
@@ -149,4 +164,5 @@ async def evaluate_file(
         answers = read_answers(path)
     _check_budget(answers, config.error_budget)
     figures = evaluate_answers(answers)
-    return {**asdict(figures), "scorer": scorer.name, "set_aside": [asdict(each) for each in read.set_aside]}
+    chosen = {"name": scorer.name, "why": scorer.why}
+    return {**asdict(figures), "scorer": chosen, "set_aside": [asdict(each) for each in read.set_aside]}

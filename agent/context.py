@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Self
 
@@ -40,6 +41,7 @@ class Context:
     @classmethod
     def build(cls, config: RunConfig, folder: RunFolder, reporter: Reporter) -> Self:
         """Everything that a run needs; nothing is loaded or asked before it is used."""
+        folder.event("process_started")
         return cls(
             config=config,
             folder=folder,
@@ -76,13 +78,18 @@ class Context:
             self.waited[kind] += time.monotonic() - start
 
     def seconds(self) -> dict[str, float]:
-        """Seconds of this run, over all its processes, by what they were spent on; `own` is what is none of the others."""
+        """Seconds of this run, over all its processes (of a killed one, up to its last event), by what they were spent on;
+        `own` is what is none of the others."""
         spent: dict[str, float] = defaultdict(float)
-        for row in read_jsonl(self.folder.path / "events.jsonl"):
-            if row["event"] == "node_ended":
-                spent["total"] += row["seconds"]
-                for kind, seconds in row["waited"].items():
-                    spent[kind] += seconds
+        rows = read_jsonl(self.folder.path / "events.jsonl")
+        last = None
+        for row in [*rows, {"event": "now", "time": datetime.now(UTC).isoformat()}]:
+            now = datetime.fromisoformat(row["time"])
+            if last is not None and row["event"] != "process_started":
+                spent["total"] += (now - last).total_seconds()
+            last = now
+            for kind, seconds in row.get("waited", {}).items():
+                spent[kind] += seconds
         waited = sum(seconds for kind, seconds in spent.items() if kind != "total")
         return {kind: round(seconds, 3) for kind, seconds in {**spent, "own": spent["total"] - waited}.items()}
 
@@ -90,6 +97,8 @@ class Context:
         """Let go of the student, the teacher and the folder."""
         await self.student.close()
         await self.teacher.close()
+        if self.data is not None:
+            self.data.index.close()
         self.folder.close()
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agent.context import Context
+from agent.prepare import check_teacher
 from agent.teacher.diagnosis import Diagnosis
 from agent.teacher.skills import Group, merge_names
 from retrieval.errors import DataError
@@ -27,7 +28,7 @@ async def find_gaps(
 ) -> Gaps:
     """Merge the names of missing skills and of right answers' skills (`right`: item id → names) into gaps and siblings.
 
-    Groups of earlier rounds keep their names, so that a gap can be followed over the rounds.
+    Groups of earlier rounds keep their names, so that a gap can be followed over the rounds. Raises TeacherError.
     """
     behind: dict[str, list[str]] = defaultdict(list)
     for diagnosis in diagnoses:
@@ -37,10 +38,12 @@ async def find_gaps(
     for item, names in right.items():
         for name in dict.fromkeys(names):
             had[name].append(item)
+    before = context.teacher.tally("same_skill")
     with context.waiting("teacher"):
         groups = await merge_names(
             context.teacher, context.embedder.encode, sorted({*behind, *had}), _known_groups(context, number)
         )
+    check_teacher(*context.teacher.tally("same_skill").since(before), context.config.error_budget)
     gaps = [gap for group in groups if (gap := _gap(group, behind)) is not None]
     gaps.sort(key=lambda gap: (-len(gap.errors), gap.skill))
     in_gaps = {name for gap in gaps for name in gap.names}

@@ -1,6 +1,7 @@
 """`gaptutor init`: a configuration that explains itself."""
 
 import io
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,10 @@ def write_config(
     items = load_items(validation, images)
     scorer = make_scorer("auto", items.items, 1e-3)
     raw: dict[str, Any] = {
-        "name": validation.stem.replace(" ", "-")[:64],
+        "name": re.sub(r"[^A-Za-z0-9._-]+", "-", validation.stem).strip("-._")[:64] or "run",
         "data": {"validation": str(validation.resolve()), "images": str(images.resolve()) if images else None},
         "pool": {"path": str(pool.resolve()) if pool else "POOL.json"},
-        "student": {"model": student},
+        "student": {"model": str(Path(student).resolve()) if Path(student).is_dir() else student},
         "teacher": {"model": teacher},
     }
     config = parse_config(raw, str(out))

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime
 
 from agent.context import Context
@@ -69,18 +70,25 @@ async def run_once(context: Context, state: State, spec: Node, work: Work) -> Up
     context.folder.event("node_started", node=spec.name, round=state["round"])
     context.teacher.scope = f"round-{state['round']:02d}"
     context.reporter.node(spec.name, state["round"])
-    start, waited = time.monotonic(), dict(context.waited)
+    start, before_it = time.monotonic(), dict(context.waited)
+
+    def waited() -> dict[str, float]:
+        return {kind: round(total - before_it.get(kind, 0.0), 3) for kind, total in context.waited.items()}
+
     try:
         update = await work(context, state)
+    except GraphBubbleUp:  # waits for a person
+        raise
     except (Exception, asyncio.CancelledError) as error:
-        context.folder.event("node_failed", node=spec.name, round=state["round"], error=type(error).__name__)
+        context.folder.event(
+            "node_failed", node=spec.name, round=state["round"], error=type(error).__name__, waited=waited()
+        )
         raise
     seconds = time.monotonic() - start
-    waited = {kind: round(total - waited.get(kind, 0.0), 3) for kind, total in context.waited.items()}
     write_json(
         manifest, {"schema": 1, "key": key, "done": True, "seconds": round(before + seconds, 3), "update": update}
     )
-    context.folder.event("node_ended", node=spec.name, round=state["round"], seconds=round(seconds, 3), waited=waited)
+    context.folder.event("node_ended", node=spec.name, round=state["round"], seconds=round(seconds, 3), waited=waited())
     return update
 
 

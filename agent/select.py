@@ -39,7 +39,7 @@ async def select(context: Context, gaps: Gaps, number: int, taken: Collection[st
 
 
 async def match_needs(context: Context, gaps: Gaps, number: int) -> dict[str, list[str]]:
-    """For each need (gap or sibling), the skill texts of the pool that the teacher calls the same skill.
+    """For each need (gap or sibling) that the teacher replied on, the skill texts of the pool that it calls the same skill.
 
     The index proposes, over all the need's wordings; twins are near in both, so the teacher decides.
     """
@@ -47,15 +47,16 @@ async def match_needs(context: Context, gaps: Gaps, number: int) -> dict[str, li
     needs: list[Gap | Sibling] = [*gaps.gaps, *gaps.siblings]
     search = context.config.selection.search
 
-    async def match(need: Gap | Sibling) -> list[str]:
+    async def match(need: Gap | Sibling) -> list[str] | None:
         proposals = data.index.propose([need.skill, *need.names], PROPOSALS, search)
         return await match_pool_skills(context.teacher, need.skill, [hit.text for hit in proposals])
 
+    before = context.teacher.tally("same_skill")
     with context.waiting("teacher"):
         found = await all_done(needs, match, context.config.teacher.concurrency)
-    lost = context.teacher.tally("same_skill")
-    check_teacher(lost.lost, lost.asked, context.config.error_budget)
-    matches = {need.skill: names for need, names in zip(needs, found, strict=True)}
+    check_teacher(*context.teacher.tally("same_skill").since(before), context.config.error_budget)
+    # A need that the teacher gave no reply on is left out, so that the best hits of the search stand in for it.
+    matches = {need.skill: names for need, names in zip(needs, found, strict=True) if names is not None}
     write_json(context.folder.round(number) / "matches.json", {"schema": 1, "matches": matches})
     return matches
 

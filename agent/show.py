@@ -22,6 +22,7 @@ def summary(run: Path) -> dict[str, Any]:
         "name": records.status.get("name", run.resolve().name),
         "state": records.state,
         "stop_reason": records.status.get("stop_reason"),
+        "error": records.status.get("error"),
         "best_round": records.best,
         "highest": _highest(records),
         "scorer": records.status.get("scorer"),
@@ -111,7 +112,8 @@ def _cells(row: Row, kept: bool) -> list[str]:
 
 
 def _caption(found: dict[str, Any]) -> str:
-    lines = [wording.reason(found["stop_reason"]) and f"Stopped: {wording.reason(found['stop_reason'])}."]
+    lines = [found["error"] and f"Error: {found['error']}"]
+    lines += [wording.reason(found["stop_reason"]) and f"Stopped: {wording.reason(found['stop_reason'])}."]
     if found["best_round"]:
         lines.append(f"★ round {found['best_round']} is kept in best/.")
     elif found["highest"] and found["state"] == "finished":

@@ -21,7 +21,7 @@ def _of_the_run(run: RunRecords, done: list[RoundRecords]) -> list[str]:
     if run.state in ("killed", "failed", "stopped", "waiting", "running"):
         said = {
             "killed": "The run was killed; start it again with the same command and it goes on where it was.",
-            "failed": f"The run failed: {wording.reason(run.status.get('stop_reason'))}.",
+            "failed": f"The run failed: {run.status.get('error') or wording.reason(run.status.get('stop_reason'))}.",
             "stopped": "The run was stopped; start it again with the same command and it goes on where it was.",
             "waiting": "The run waits for a person to look at the gaps.",
             "running": "The run is still under way; this page shows what there is so far.",

@@ -52,6 +52,10 @@ class Tally(NamedTuple):
     asked: int = 0
     lost: int = 0
 
+    def since(self, before: "Tally") -> tuple[int, int]:
+        """What was lost, and asked, after `before`."""
+        return self.lost - before.lost, self.asked - before.asked
+
 
 class Teacher:
     """A teacher with its journal. Nothing is opened before the first question. Set `scope` (say "round-01") so that

@@ -102,8 +102,8 @@ class _Merging:
         order = self._by_nearness(group.name, self.waiting)
         for start in range(0, len(order), CANDIDATES):
             same = await same_names(self._teacher, group.name, order[start : start + CANDIDATES])
-            group.claims += same
-            if not same:
+            group.claims += same or []
+            if same == []:
                 return
 
     async def same_group(self, name: str) -> _Open | None:
@@ -148,8 +148,9 @@ class _Merging:
         return sorted(others, key=lambda other: -self._nearness(name, other))
 
 
-async def same_names(teacher: Teacher, name: str, candidates: Sequence[str]) -> list[str]:
-    """The candidates (at most `CANDIDATES`) that the teacher calls the same skill, in their order."""
+async def same_names(teacher: Teacher, name: str, candidates: Sequence[str]) -> list[str] | None:
+    """The candidates (at most `CANDIDATES`) that the teacher calls the same skill, in their order; None if it gave no
+    usable reply."""
     if not candidates:
         return []
 
@@ -159,19 +160,23 @@ async def same_names(teacher: Teacher, name: str, candidates: Sequence[str]) -> 
 
     data = {"skill": name, "candidates": list(candidates)}
     asked = await teacher.ask("same_skill", data, SameSkills, check=check)
-    same = set(asked.value.same) if asked.value else set()
+    if asked.value is None:
+        return None
+    same = set(asked.value.same)
     return [candidate for number, candidate in enumerate(candidates, 1) if number in same]
 
 
-async def match_pool_skills(teacher: Teacher, skill: str, proposals: Sequence[str]) -> list[str]:
-    """Which of the pool's skill texts mean `skill`, in their order. They come nearest first; the teacher is asked for
-    `CANDIDATES` at a time until a request brings none. Equal texts need no teacher. Raises TeacherError."""
+async def match_pool_skills(teacher: Teacher, skill: str, proposals: Sequence[str]) -> list[str] | None:
+    """Which of the pool's skill texts mean `skill`, in their order; None if none is known to, but not every request got a
+    usable reply. They come nearest first; the teacher is asked for `CANDIDATES` at a time until a request brings none.
+    Equal texts need no teacher. Raises TeacherError."""
     texts = list(dict.fromkeys(proposals))
     same = {text for text in texts if plain(text) == plain(skill)}
-    unsure = [text for text in texts if text not in same]
+    unsure, answered = [text for text in texts if text not in same], True
     for start in range(0, len(unsure), CANDIDATES):
         found = await same_names(teacher, skill, unsure[start : start + CANDIDATES])
-        if not found:
+        if found == []:
             break
-        same.update(found)
-    return [text for text in texts if text in same]
+        answered = answered and found is not None
+        same.update(found or ())
+    return [text for text in texts if text in same] if same or answered else None
