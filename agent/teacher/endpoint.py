@@ -7,7 +7,8 @@ reply that is no chat completion, retries used up) raises RejectedError, which t
 
 The openai client's own retries are off: they give up on a Retry-After over two minutes, read one of 0 as none, and wait
 8 s at most. Endpoints differ in three fields; which form this one takes is learned from its 400s and remembered
-(`Dialect`). Not here: adaptive concurrency, the Batch API, budgets.
+(`Dialect`). How many requests are under way is the business of `Pace`. Not here: the Batch API,
+budgets.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -28,6 +30,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from agent.config import TeacherConfig
 from agent.teacher.journal import Completion
+from agent.teacher.pace import Pace
 from agent.teacher.reply import MAX_REPLY
 from retrieval.errors import TeacherError
 from retrieval.modules import find_callable
@@ -38,6 +41,8 @@ MAX_RETRY_AFTER = 600.0
 FIRST_CONTACT_TRIES = 3
 #: Retries of these are worth the wait; all from 500 on as well.
 _PASSING = frozenset({408, 409, 425, 429})
+#: Too many requests at a time, or in a time.
+_CONGESTED = frozenset({429, 503})
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=60)
 
 
@@ -83,6 +88,7 @@ class Endpoint:
             http_client=_in_process(config.app) if config.app else None,
         )
         self.dialect = Dialect()
+        self.pace = Pace(config.concurrency, sleep)
         self._schema_taken = False
         self._answered = False
         self._probe = asyncio.Lock()
@@ -155,11 +161,24 @@ class Endpoint:
             self._probed = True
 
     async def _retried(self, body: dict[str, Any]) -> Completion:
-        tries = AsyncRetrying(
-            stop=self._stop, wait=_wait, retry=retry_if_exception_type(PassingError), sleep=self._sleep, reraise=True
-        )
+        told = False  # the endpoint has named a time for this request
+
+        def note(state: RetryCallState) -> None:
+            nonlocal told
+            error = state.outcome.exception() if state.outcome else None
+            told = isinstance(error, PassingError) and error.after is not None
+
+        async def rest(seconds: float) -> None:
+            with self.pace.held() if told else nullcontext():
+                await self._sleep(seconds)
+
+        async def once() -> Completion:
+            return await self._in_turn(body, told)
+
+        again = retry_if_exception_type(PassingError)
+        tries = AsyncRetrying(stop=self._stop, wait=_wait, retry=again, sleep=rest, before_sleep=note, reraise=True)
         try:
-            reply: Completion = await tries(self._once, body)
+            reply: Completion = await tries(once)
         except PassingError as error:
             if error.status is None and "no connection" in error.reason:
                 raise TeacherError(
@@ -168,6 +187,19 @@ class Endpoint:
                 ) from None
             raise RejectedError(f"{error.reason}, also when tried again", error.status) from None
         self._answered = True
+        return reply
+
+    async def _in_turn(self, body: dict[str, Any], was_held: bool) -> Completion:
+        turn = await self.pace.start(was_held)
+        congested: bool | None = None
+        try:
+            reply = await self._once(body)
+            congested = False
+        except PassingError as error:
+            congested = True if error.status in _CONGESTED else None
+            raise
+        finally:
+            self.pace.finish(turn, congested)
         return reply
 
     def _stop(self, state: RetryCallState) -> bool:
