@@ -1,7 +1,8 @@
 """The command `gaptutor`.
 
 Exit codes: 0 done · 1 failed (what was best is kept, and the run can go on) · 2 a mistake of the user's (one sentence says
-which) · 3 stopped by a signal (the run can go on) · 4 waiting for a person to review the gaps · 130 stopped at once.
+which) · 3 stopped by a signal (the run can go on) · 4 waiting for a person to review the gaps · 5 the teacher's
+budget is used up (the run can go on under a higher one) · 130 stopped at once.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from agent import cli_microworld
 from agent.config import RunConfig, load_config
 from agent.run_folder import IfExists
 from retrieval.errors import GaptutorError
+from retrieval.files import read_json
 
 app = typer.Typer(
     name="gaptutor",
@@ -28,7 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_microworld.app, name="microworld")
 
-_EXIT = {"finished": 0, "failed": 1, "stopped": 3, "waiting": 4}
+_EXIT = {"finished": 0, "failed": 1, "stopped": 3, "waiting": 4, "budget": 5}
 
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration of the run (YAML); `gaptutor init` writes one.")]
 Overrides = Annotated[
@@ -76,6 +78,7 @@ def start(config: RunConfig, path: Path, if_exists: str, as_json: bool, again: s
         "finished": f"read why: {path}/report.html" + (f" · use it: {path}/best" if found["best_round"] else ""),
         "failed": f"{found['stop_reason']}; see {path}/events.jsonl",
         "stopped": f"stopped; go on with: {again}",
+        "budget": f"{read_json(path / 'run.json').get('error')}: {again}",
         "waiting": f"read the gaps in {path}/rounds (gaps.json of the last round), edit them, then: {again}",
     }
     reporter.say(hints[ending])

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
+from agent.teacher.prices import Price, find_price
 from retrieval.errors import ConfigError
 
 
@@ -109,10 +110,17 @@ class TeacherConfig(Section):
     """Times a request is tried again after a rate limit, an outage or a time-out, waiting longer each time."""
     max_tokens: int = Field(2048, ge=16)
     """Longest reply, in tokens."""
-    price_in: float = Field(0.0, ge=0)
-    """US dollars per million prompt tokens, for the cost in the report."""
-    price_out: float = Field(0.0, ge=0)
-    """US dollars per million reply tokens."""
+    image_size: int | None = Field(None, ge=16, le=4096)
+    """Longest side (pixels) of the images that are sent, larger ones are scaled down; if empty, as they are (up to 4096)."""
+    see_images: bool = True
+    """Send images. If not, the teacher is told how many belong to a question that it does not see."""
+    price_in: float | None = Field(None, ge=0)
+    """US dollars per million prompt tokens; if empty, as noted down for this model (docs/teacher.md), or unknown."""
+    price_out: float | None = Field(None, ge=0)
+    """US dollars per million reply tokens; if empty, as noted down for this model, or unknown."""
+    budget_usd: float | None = Field(None, ge=0)
+    """US dollars that the teacher may cost over the whole run, the pool's skills included; the run stops before a request
+    that could cost more, and goes on under a higher budget. If empty, there is no end."""
 
     @model_validator(mode="after")
     def _no_secret_in_address(self) -> Self:
@@ -120,6 +128,21 @@ class TeacherConfig(Section):
         if parts.password or parts.username or parts.query:
             raise ValueError("teacher.base_url must hold no user, password or query; keys go into the environment")
         return self
+
+    @model_validator(mode="after")
+    def _budget_has_price(self) -> Self:
+        if self.budget_usd is not None and self.price is None:
+            raise ValueError(
+                f"teacher.budget_usd cannot be kept, since the price of {self.model} is not known; "
+                "give teacher.price_in and teacher.price_out"
+            )
+        return self
+
+    @property
+    def price(self) -> Price | None:
+        """What the teacher charges, None if that is not known. One in this process charges nothing unless it is said
+        to."""
+        return find_price(self.model, self.price_in, self.price_out, free=self.app is not None)
 
 
 class DiagnosisConfig(Section):

@@ -23,13 +23,18 @@ from agent.console import Reporter
 from agent.context import Context
 from agent.graph import build_graph
 from agent.run_folder import IfExists, RunFolder
-from retrieval.errors import ConfigError, GaptutorError, StorageError
+from retrieval.errors import BudgetError, ConfigError, GaptutorError, StorageError
 from retrieval.files import read_json
 
-Ending = Literal["finished", "failed", "stopped", "waiting"]
+Ending = Literal["finished", "failed", "stopped", "waiting", "budget"]
 
 #: LangGraph counts steps; a round takes eight, and `max_rounds` is what bounds a run.
 _STEPS_PER_ROUND = 12
+
+_NO_PRICE = (
+    "  the price of {} is not known, so costs are not either; teacher.price_in and teacher.price_out in the "
+    "configuration say it"
+)
 
 #: Seconds in which a lost database may come back before the run is left.
 _DATABASE_SECONDS = 60.0
@@ -43,8 +48,8 @@ async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Re
     """Run, or go on with, the run in folder `path`.
 
     Returns how it ended: "finished"; "failed" (a round failed, what was best is kept); "stopped" (asked to by a signal;
-    call again to go on); "waiting" (for a person to review the gaps). Raises GaptutorError for what stops a run; the folder is
-    then left so that the next call goes on.
+    call again to go on); "waiting" (for a person to review the gaps); "budget" (the teacher's is used up; call again under a
+    higher one to go on). Raises GaptutorError for what stops a run; the folder is then left so that the next call goes on.
     """
     folder = RunFolder.open(path, config, if_exists)
     # The report is the last thing to be written; a run can be killed between its mark and its report.
@@ -55,6 +60,8 @@ async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Re
     try:
         context = Context.build(config, folder, reporter)
         folder.status(state="running", error=None)
+        if config.teacher.price is None:
+            reporter.say(_NO_PRICE.format(config.teacher.model))
         ending = await _invoke(context)
         if ending != "finished":  # `finish` has noted that, with the figures
             folder.status(state=ending)
@@ -62,6 +69,9 @@ async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Re
     except (asyncio.CancelledError, KeyboardInterrupt):
         folder.status(state="stopped")
         raise
+    except BudgetError as error:
+        folder.status(state="stopped", error=str(error))
+        return "budget"
     except Exception as error:
         _note_failure(folder, error)
         raise

@@ -94,24 +94,33 @@ def pool_store(config: RunConfig, run: Path) -> Path:
 
 
 def _annotator(config: RunConfig) -> str:
-    """Hash of who names the skills, and how: another teacher or prompt names them anew."""
-    return digest([config.teacher.model, prompt("skills")])
+    """Hash of who names the skills, and how: another teacher, prompt or sight of the images names them anew."""
+    teacher = config.teacher
+    sight = [] if teacher.see_images and teacher.image_size is None else [teacher.see_images, teacher.image_size]
+    return digest([teacher.model, prompt("skills"), *sight])
 
 
 async def _annotate(context: Context, pool: Pool, folder: Path) -> dict[str, list[str]]:
     """Skills of every sample that the teacher could name them for, from skills.jsonl; those missing are asked for.
 
-    Raises TeacherError if more samples are set aside than the error budget allows.
+    Raises BudgetError, and TeacherError if more samples are set aside than the error budget allows.
     """
     path = folder / "skills.jsonl"
     forget_rows(path, lambda row: bool(row["state"] == "set_aside"))  # they get another chance
-    teacher = Teacher(context.config.teacher, folder / "teacher.jsonl", scope="pool")
+    context.teacher.load()  # what this run spent before counts first
+    teacher = Teacher(
+        context.config.teacher,
+        folder / "teacher.jsonl",
+        scope=f"pool for {context.folder.id}",
+        budget=context.teacher.budget,
+        shared=True,
+    )
     try:
         with context.reporter.bar("naming the pool's skills") as advance:
             await annotate(teacher, pool, path, context.config.diagnosis.per_request, advance)
     finally:
         await teacher.close()
-    context.folder.status(annotation=teacher.usage("pool")._asdict())
+    context.folder.status(annotation=teacher.usage()._asdict())
     rows = read_jsonl(path)
     lost = sum(row["state"] == "set_aside" for row in rows)
     check_teacher(lost, len(rows), context.config.error_budget)

@@ -36,6 +36,7 @@ _FREE = {
         "max_tokens",
         "price_in",
         "price_out",
+        "budget_usd",
     },
     "tuning": {"checkpoint_minutes"},
     "pool": {"chroma_url"},

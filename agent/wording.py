@@ -50,6 +50,8 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def dollars(cost: float) -> str:
-    """A cost; what costs less than a cent is shown to the hundredth of one."""
+def dollars(cost: float | None) -> str:
+    """A cost, “unknown” for none; what costs less than a cent is shown to the hundredth of one."""
+    if cost is None:
+        return "unknown"
     return f"${cost:,.2f}" if cost >= 0.01 or cost == 0 else f"${cost:.4f}"

@@ -39,6 +39,12 @@ class TeacherError(GaptutorError, ConnectionError):
     """The teacher cannot be reached, refuses the key, or failed more often than the error budget allows."""
 
 
+class BudgetError(GaptutorError, RuntimeError):
+    """The next request to the teacher could take the run over its budget."""
+
+    exit_code = 5
+
+
 class TuningError(GaptutorError, RuntimeError):
     """Tuning failed, or made an adapter that must not be served."""
 

@@ -203,7 +203,9 @@ def cost_table(run: RunRecords) -> CostTable:
         _cost_row(str(files.number), use, lambda phase, each=each: each.get(phase, 0.0), phases)  # type: ignore[misc]
         for files, use, each in zip(run.rounds, used, seconds, strict=True)
     ]
-    total = {key: sum(use[key] for use in used) for key in ("calls", "tokens", "cost_usd")}
+    total: Row = {key: sum(use[key] for use in used) for key in ("calls", "tokens")}
+    costs = [use["cost_usd"] for use in used]
+    total["cost_usd"] = None if None in costs else sum(costs)
     rows.append(_cost_row("all", total, lambda phase: sum(each.get(phase, 0.0) for each in seconds), phases))
     return CostTable(phases, rows)
 

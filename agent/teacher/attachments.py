@@ -12,8 +12,8 @@ from PIL import Image
 from retrieval.errors import DataError
 from retrieval.images import read_image
 
-#: Longest side (pixels) of what is sent; larger pictures are scaled down. Vision APIs scale to less than this
-#: themselves.
+#: Longest side (pixels) of what is sent if nothing else is asked for; larger pictures are scaled down. Vision APIs
+#: scale to less than this themselves.
 MAX_SIDE = 4096
 _ORIENTATION = 0x0112
 #: Chunks of a PNG that say how to show its picture (PNG specification, third edition).
@@ -41,13 +41,15 @@ def picture_hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def data_url(data: bytes) -> str:
-    """A picture as a base64 data URL, without metadata. Raises DataError if it is none."""
-    bare = _bare(data)
+def data_url(data: bytes, longest: int | None = None) -> str:
+    """A picture as a base64 data URL, without metadata, its longest side at most `longest` pixels. Raises DataError if
+    it is none."""
+    most = longest or MAX_SIDE
+    bare = _bare(data, most)
     if bare is None:
         picture = read_image(data)
         picture.info.clear()
-        picture.thumbnail((MAX_SIDE, MAX_SIDE))
+        picture.thumbnail((most, most))
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
         bare = "image/png", buffer.getvalue()
@@ -55,12 +57,23 @@ def data_url(data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _bare(data: bytes) -> tuple[str, bytes] | None:
+def sent_size(data: bytes, longest: int | None = None) -> tuple[int, int]:
+    """Width and height (pixels) of a picture as it is sent; nothing is decoded. Raises DataError if it is none."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+    except _BROKEN as error:
+        raise DataError(f"embedded image: not a picture ({error})") from None
+    scale = min(1.0, (longest or MAX_SIDE) / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _bare(data: bytes, most: int) -> tuple[str, bytes] | None:
     """MIME type and bytes, without metadata, of a picture that every model reads alike: JPEG or PNG, RGB or grey,
     upright, not too large. None for all others. Nothing is decoded."""
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-            if image.mode not in ("RGB", "L") or max(image.size) > MAX_SIDE or "transparency" in image.info:
+            if image.mode not in ("RGB", "L") or max(image.size) > most or "transparency" in image.info:
                 return None
             if image.format == "PNG":
                 return ("image/png", data) if _is_bare_png(data) else None

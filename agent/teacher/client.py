@@ -6,9 +6,10 @@ times in a row.
 """
 
 import asyncio
+import json
 import re
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
@@ -17,7 +18,8 @@ from weakref import WeakValueDictionary
 from pydantic import BaseModel
 
 from agent.config import TeacherConfig
-from agent.teacher.attachments import data_url, picture_hash, read_picture
+from agent.teacher.attachments import data_url, picture_hash, read_picture, sent_size
+from agent.teacher.budget import Budget
 from agent.teacher.endpoint import Endpoint, RejectedError
 from agent.teacher.journal import Completion, Journal, Usage
 from agent.teacher.prompts import as_data, json_schema, prompt
@@ -60,7 +62,8 @@ class Tally(NamedTuple):
 class Teacher:
     """A teacher with its journal. Nothing is opened before the first question. Set `scope` (say "round-01") so that
     usage can be told apart later; at most `config.concurrency` requests are under way at one time, however many
-    questions there are."""
+    questions there are. Teachers of one run share a `budget`; `shared` says that other runs write to the journal too,
+    so that only what stands under `scope` there was spent by this one."""
 
     def __init__(
         self,
@@ -68,11 +71,17 @@ class Teacher:
         journal: Path,
         scope: str = "",
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        budget: Budget | None = None,
+        shared: bool = False,
     ) -> None:
         self.config = config
         self.scope = scope
+        self.budget = budget or Budget(config.budget_usd)
         self._sleep = sleep
-        self._journal = Journal(journal)
+        self._shared = shared
+        self._price = config.price
+        self._journal = Journal(journal, self._price)
+        self._loaded = False
         self._endpoint: Endpoint | None = None
         self._slots = asyncio.Semaphore(config.concurrency)
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -82,20 +91,21 @@ class Teacher:
     async def ask(
         self,
         kind: str,
-        data: Any,
+        data: Mapping[str, Any],
         schema: type[T],
         images: Sequence[Path | bytes] = (),
         check: Callable[[T], str] = lambda value: "",
     ) -> Asked[T]:
-        """Ask one question. `data` is JSON; `check` says what is wrong with a value that fits the schema ("" for
+        """Ask one question. `data` is a JSON object; `check` says what is wrong with a value that fits the schema ("" for
         nothing).
 
-        A malformed reply is shown to the teacher once, with what is wrong with it. Raises TeacherError, StorageError.
+        A malformed reply is shown to the teacher once, with what is wrong with it. Raises TeacherError, BudgetError,
+        StorageError.
         """
-        self._journal.load()
+        self.load()
         async with self._slots:
             try:
-                question = _Question(self.config.model, kind, data, schema, [read_picture(image) for image in images])
+                question = self._question(kind, data, schema, images)
                 asked, reply = await self._try(question, [], check)
                 if asked.state == "malformed":
                     asked, reply = await self._try(question, _repair(reply.content, asked.reason), check)
@@ -105,6 +115,12 @@ class Teacher:
         self._tally[kind] = Tally(before.asked + 1, before.lost + (asked.state != "ok"))
         return asked
 
+    def load(self) -> None:
+        """Read the journal and count what it says was spent, once. Raises DataError."""
+        if not self._loaded:
+            self._loaded = True
+            self.budget.pay(self._journal.usage(self.scope if self._shared else None).cost_usd or 0.0)
+
     def tally(self, kind: str) -> Tally:
         """How many questions of a kind were asked, and how many came to nothing: for the error budget."""
         return self._tally[kind]
@@ -112,6 +128,7 @@ class Teacher:
     def usage(self, scope: str | None = None) -> Usage:
         """Calls, tokens and cost of the answered requests of a scope, over all processes of the run; of all scopes if
         None."""
+        self.load()
         return self._journal.usage(scope)
 
     async def close(self) -> None:
@@ -120,6 +137,15 @@ class Teacher:
         if self._endpoint is not None:
             await self._endpoint.close()
             self._endpoint = None
+
+    def _question(
+        self, kind: str, data: Mapping[str, Any], schema: type[T], images: Sequence[Path | bytes]
+    ) -> "_Question[T]":
+        """Raises DataError if an image cannot be read."""
+        if images and not self.config.see_images:
+            data, images = {**data, "images_not_shown": len(images)}, ()
+        pictures = [read_picture(image) for image in images]
+        return _Question(self.config.model, kind, data, schema, pictures, self.config.image_size)
 
     async def _try(
         self, question: "_Question[T]", more: list[dict[str, Any]], check: Callable[[T], str]
@@ -138,7 +164,8 @@ class Teacher:
         return Asked(value, "ok"), reply
 
     async def _complete(self, question: "_Question[T]", more: list[dict[str, Any]]) -> Completion:
-        """The reply from the journal, or else from the endpoint. Raises TeacherError, RejectedError."""
+        """The reply from the journal, or else from the endpoint. Raises TeacherError, BudgetError,
+        RejectedError."""
         key = question.key(more)
         lock = self._asking.setdefault(key, asyncio.Lock())
         async with lock:
@@ -147,14 +174,29 @@ class Teacher:
                 return found
             if self._endpoint is None:
                 self._endpoint = Endpoint(self.config, self._sleep)
-            schema = json_schema(question.schema)
-            reply = await self._endpoint.chat([*question.messages(), *more], question.kind, schema)
-            self._failures = ("", 0)
-            self._journal.add(key, question.kind, self.scope, reply, self._cost(reply))
+            messages, schema = [*question.messages(), *more], json_schema(question.schema)
+            most = self._most(question, more)
+            await self.budget.room(most)
+            with self.budget.under_way(most):
+                reply = await self._endpoint.chat(messages, question.kind, schema)
+                self._failures = ("", 0)
+                cost = self._cost(reply, most)
+                self._journal.add(key, question.kind, self.scope, reply, cost)
+                self.budget.pay(cost or 0.0)
             return reply
 
-    def _cost(self, reply: Completion) -> float:
-        return (reply.tokens_in * self.config.price_in + reply.tokens_out * self.config.price_out) / 1e6
+    def _most(self, question: "_Question[T]", more: list[dict[str, Any]]) -> float:
+        """US dollars that a request can cost, 0 where there is no budget to keep."""
+        if self._price is None or self.budget.limit is None:
+            return 0.0
+        return self._price.at_most(question.text_bytes(more), question.image_sizes(), self.config.max_tokens)
+
+    def _cost(self, reply: Completion, most: float) -> float | None:
+        if self._price is None:
+            return None
+        if self.budget.limit is not None and not (reply.tokens_in and reply.tokens_out):
+            return most  # the endpoint does not say what it took
+        return self._price.of(reply.tokens_in, reply.tokens_out)
 
     def _failure(self, error: RejectedError | DataError) -> Asked[Any]:
         if isinstance(error, DataError):
@@ -174,23 +216,37 @@ class Teacher:
 class _Question(Generic[T]):
     """One question: its key in the journal, and its messages."""
 
-    def __init__(self, model: str, kind: str, data: Any, schema: type[T], images: Sequence[bytes]) -> None:
+    def __init__(
+        self, model: str, kind: str, data: Any, schema: type[T], images: Sequence[bytes], longest: int | None
+    ) -> None:
         self.kind, self.schema = kind, schema
+        self._longest = longest
         self._model, self._data, self._images = model, as_data(data), images
 
     def key(self, more: list[dict[str, Any]]) -> str:
         """Hash of everything that the reply depends on. The endpoint's address is not in it: the model is who
         answers."""
         hashes = [picture_hash(image) for image in self._images]
+        if hashes and self._longest is not None:
+            hashes.append(f"at most {self._longest} pixels")
         return digest([self._model, prompt(self.kind), self._data, hashes, json_schema(self.schema), more])
 
     def messages(self) -> list[dict[str, Any]]:
         """The prompt, then the images and one text part with the data. Raises DataError if an image is none."""
         parts: list[dict[str, Any]] = [
-            {"type": "image_url", "image_url": {"url": data_url(image)}} for image in self._images
+            {"type": "image_url", "image_url": {"url": data_url(image, self._longest)}} for image in self._images
         ]
         parts.append({"type": "text", "text": self._data})
         return [{"role": "system", "content": prompt(self.kind)}, {"role": "user", "content": parts}]
+
+    def text_bytes(self, more: list[dict[str, Any]]) -> int:
+        """Bytes of all that is sent as text, the schema (which may be sent twice) included."""
+        texts = [prompt(self.kind), self._data, json.dumps(json_schema(self.schema)) * 2, json.dumps(more)]
+        return sum(len(text.encode()) for text in texts)
+
+    def image_sizes(self) -> list[tuple[int, int]]:
+        """Width and height (pixels) of each image as it is sent. Raises DataError if one is none."""
+        return [sent_size(image, self._longest) for image in self._images]
 
 
 def _repair(content: str, problem: str) -> list[dict[str, Any]]:

@@ -10,16 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from agent.teacher.prices import Price
 from retrieval.errors import DataError
 from retrieval.files import Log, iter_jsonl
 
 
 class Usage(NamedTuple):
-    """What answered calls took: their number, tokens in and out, US dollars."""
+    """What answered calls took: their number, tokens in and out, US dollars (None if the price of one is not known)."""
 
     calls: int = 0
     tokens: int = 0
-    cost_usd: float = 0.0
+    cost_usd: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,11 @@ class Completion:
 
 class Journal:
     """Answered requests by key. Nothing is read before it is needed, nothing created before there is something to
-    write."""
+    write. `price` stands in for costs that were not known when they were written down."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, price: Price | None = None) -> None:
         self.path = path
+        self._price = price
         self._rows: dict[str, Completion] | None = None
         self._usage: dict[str, Usage] = defaultdict(Usage)
         self._log: Log | None = None
@@ -53,7 +55,7 @@ class Journal:
             return None
         return found
 
-    def add(self, key: str, kind: str, scope: str, reply: Completion, cost_usd: float) -> None:
+    def add(self, key: str, kind: str, scope: str, reply: Completion, cost_usd: float | None) -> None:
         """Write an answered request down. Raises StorageError."""
         rows = self.load()
         if self._log is None:
@@ -67,8 +69,10 @@ class Journal:
         """What the calls made under a scope took, by this process and those before it; under all scopes if None."""
         self.load()
         found = list(self._usage.values()) if scope is None else [self._usage.get(scope, Usage())]
-        cost = round(sum(each.cost_usd for each in found), 9)
-        return Usage(sum(each.calls for each in found), sum(each.tokens for each in found), cost)
+        costs = [each.cost_usd for each in found]
+        known = [cost for cost in costs if cost is not None]
+        total = round(sum(known), 9) if len(known) == len(costs) else None
+        return Usage(sum(each.calls for each in found), sum(each.tokens for each in found), total)
 
     def close(self) -> None:
         """Force to disk and close."""
@@ -90,9 +94,12 @@ class Journal:
                     ) from None
         return self._rows
 
-    def _count(self, scope: str, reply: Completion, cost_usd: float) -> None:
+    def _count(self, scope: str, reply: Completion, cost_usd: float | None) -> None:
+        if cost_usd is None and self._price is not None:
+            cost_usd = self._price.of(reply.tokens_in, reply.tokens_out)
         calls, tokens, cost = self._usage[scope]
-        self._usage[scope] = Usage(calls + 1, tokens + reply.tokens_in + reply.tokens_out, cost + cost_usd)
+        total = None if cost is None or cost_usd is None else cost + cost_usd
+        self._usage[scope] = Usage(calls + 1, tokens + reply.tokens_in + reply.tokens_out, total)
 
 
 def _completion(row: dict[str, Any]) -> Completion:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from agent.teacher.attachments import MAX_SIDE, data_url
+from agent.teacher.attachments import MAX_SIDE, data_url, sent_size
 from retrieval.errors import DataError
 
 
@@ -17,8 +17,8 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def sent(data: bytes) -> tuple[str, bytes, Image.Image]:
-    head, _, body = data_url(data).partition(",")
+def sent(data: bytes, longest: int | None = None) -> tuple[str, bytes, Image.Image]:
+    head, _, body = data_url(data, longest).partition(",")
     content = base64.b64decode(body)
     return head, content, Image.open(io.BytesIO(content))
 
@@ -106,3 +106,11 @@ def test_a_large_picture_is_scaled_down() -> None:
 def test_what_is_no_picture_is_said_to_be_none(data: bytes) -> None:
     with pytest.raises(DataError):
         data_url(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_size_that_is_asked_for_is_the_longest_side(kind: str) -> None:
+    data = encoded(Image.effect_noise((64, 48), 40).convert("RGB"), kind)
+    assert sent(data, 32)[2].size == (32, 24)
+    assert sent_size(data, 32) == (32, 24)
+    assert sent(data, 64)[1] == data, "one that is small enough goes as it is"

@@ -1,4 +1,5 @@
 import asyncio
+import io
 import json
 import logging
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from starlette.responses import PlainTextResponse
 
 from agent.teacher.client import SAME_FAILURES, Teacher
@@ -73,6 +75,26 @@ async def test_another_question_is_sent(ask_at: MakeTeacher, picture: bytes, cha
         teacher.config = teacher.config.model_copy(update={"model": "teacher-2"})
     await judge(teacher, "b" if change == "data" else "a", [] if change == "image" else [picture])
     assert len(endpoint.requests) == 2
+
+
+async def test_images_are_sent_at_the_size_that_is_asked_for(ask_at: MakeTeacher, picture: bytes) -> None:
+    endpoint = Scripted(then=YES)
+    large = io.BytesIO()
+    Image.new("RGB", (64, 32)).save(large, "PNG")
+    for size in (None, 16, 16, 20):
+        await judge(ask_at(endpoint, image_size=size), images=[large.getvalue(), picture])
+    sizes = [[Image.open(io.BytesIO(image)).size for image in seen.images] for seen in endpoint.requests]
+    assert sizes == [[(64, 32), (8, 8)], [(16, 8), (8, 8)], [(20, 10), (8, 8)]], "another size is another request"
+
+
+async def test_a_teacher_kept_from_seeing_is_told_how_much_it_does_not_see(ask_at: MakeTeacher, picture: bytes) -> None:
+    endpoint = Scripted(then=YES)
+    await judge(ask_at(endpoint), images=[picture, picture])
+    blind = ask_at(endpoint, see_images=False)
+    await judge(blind, images=[picture, picture])
+    await judge(blind)
+    assert [len(seen.images) for seen in endpoint.requests] == [2, 0, 0]
+    assert [seen.data.get("images_not_shown") for seen in endpoint.requests] == [None, 2, None]
 
 
 async def test_the_same_question_asked_twice_at_once_is_sent_once(ask_at: MakeTeacher) -> None:
