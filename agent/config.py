@@ -148,9 +148,12 @@ class TeacherConfig(Section):
 class DiagnosisConfig(Section):
     """How wrong steps are found and gaps are named."""
 
-    locator: Literal["single_pass", "answer_switch"] = "single_pass"
-    """`single_pass`: the teacher reads the rationale and names the first wrong step. `answer_switch`: the student's own
-    probabilities say where its answer turned; the teacher names the skill of that step."""
+    locator: Literal["single_pass", "answer_switch", "per_step", "random_step"] = "single_pass"
+    """What finds the wrong step. `single_pass`: the teacher, in one reply. `answer_switch`: where a judge's probabilities turn
+    to the wrong answer. `per_step`: the teacher, asked about one step at a time. `random_step`: chance, for comparison."""
+    judge: Literal["student", "teacher"] = "student"
+    """answer_switch: whose probabilities. `student` sees the image and costs no requests; `teacher` does not see it, and its
+    endpoint must give log-probabilities."""
     delta: float = Field(0.1, ge=0, le=1)
     """answer_switch: least lead (probability) of the wrong answer over the gold one from the mistaken step on."""
     window: int = Field(1, ge=0)

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from agent.config import TeacherConfig
 from agent.teacher.prompts import prompt
 
-KINDS = ("diagnose", "name_gap", "skills", "same_skill", "judge")
+KINDS = ("diagnose", "name_gap", "skills", "same_skill", "judge", "choose", "step_right")
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,17 @@ def chat(content: Any, finish: str = "stop", refusal: str | None = None, tokens:
     message = {"role": "assistant", "content": content, "refusal": refusal}
     usage = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)}
     choice = {"index": 0, "message": message, "finish_reason": finish}
+    return JSONResponse({"id": "1", "object": "chat.completion", "choices": [choice], "usage": usage})
+
+
+def chosen(top: dict[str, float], finish: str = "stop") -> Response:
+    """A chat completion of one token with the log-probabilities of the likeliest ones."""
+    rows = [{"token": token, "logprob": value, "bytes": None} for token, value in top.items()]
+    best = max(top, key=lambda token: top[token])
+    content = [{"token": best, "logprob": top[best], "bytes": None, "top_logprobs": rows}]
+    message = {"role": "assistant", "content": best, "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": {"content": content}, "finish_reason": finish}
+    usage = {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11}
     return JSONResponse({"id": "1", "object": "chat.completion", "choices": [choice], "usage": usage})
 
 

@@ -56,7 +56,15 @@ async def _diagnose_all(
     done = {row["item"] for row in read_jsonl(path)}
     waiting = [answer for answer in errors if answer.item not in done]
     config, adapter = context.config, await _load_latest(context, number)
-    locate = make_locator(config.diagnosis, context.teacher, context.student, config.student.rationale_prompt, adapter)
+    locate = make_locator(
+        config.diagnosis,
+        context.teacher,
+        context.student,
+        config.student.rationale_prompt,
+        adapter,
+        config.seed,
+        [(items[answer.item], answer) for answer in errors],
+    )
 
     async def one(answer: Answer) -> Diagnosis:
         return await locate(number, items[answer.item], answer)
@@ -77,7 +85,8 @@ async def _diagnose_all(
 
 async def _load_latest(context: Context, number: int) -> str | None:
     """The name of the adapter that gave the answers, loaded if the student is to judge with it."""
-    if context.config.diagnosis.locator == "single_pass" or number == 1:
+    how = context.config.diagnosis
+    if (how.locator, how.judge) != ("answer_switch", "student") or number == 1:
         return None
     name = f"judge-{number - 1:02d}"
     with context.waiting("student"):

@@ -9,7 +9,7 @@ import asyncio
 import json
 import re
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
@@ -22,6 +22,7 @@ from agent.teacher.attachments import data_url, picture_hash, read_picture, sent
 from agent.teacher.budget import Budget
 from agent.teacher.endpoint import Endpoint, RejectedError
 from agent.teacher.journal import Completion, Journal, Usage
+from agent.teacher.logprobs import CHOICE_TOKENS, TOP, option_odds
 from agent.teacher.prompts import as_data, json_schema, prompt
 from agent.teacher.reply import parse_reply
 from retrieval.errors import DataError, TeacherError
@@ -33,16 +34,17 @@ SAME_FAILURES = 10
 REPAIR_SHOWS = 4000
 
 T = TypeVar("T", bound=BaseModel)
+R = TypeVar("R")
 State = Literal["ok", "refused", "malformed", "cut", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked(Generic[T]):
+class Asked(Generic[R]):
     """What came of a question. `ok` has a value; `refused`: the teacher or its content filter would not; `malformed`:
     no value could be read, also after one repair; `cut`: it ran into `max_tokens`; `failed`: no reply. `divisible`:
     asking about half as much at a time may help."""
 
-    value: T | None
+    value: R | None
     state: State
     reason: str = ""
     divisible: bool = False
@@ -102,13 +104,41 @@ class Teacher:
         A malformed reply is shown to the teacher once, with what is wrong with it. Raises TeacherError, BudgetError,
         StorageError.
         """
+
+        async def work() -> Asked[T]:
+            question = self._question(kind, data, schema, images)
+            asked, reply = await self._try(question, schema, [], check)
+            if asked.state == "malformed":
+                asked, _ = await self._try(question, schema, _repair(reply.content, asked.reason), check)
+            return asked
+
+        return await self._counted(kind, work)
+
+    async def choose(self, data: Mapping[str, Any], letters: Collection[str]) -> Asked[dict[str, float]]:
+        """Have the teacher choose an option, without images: the probability of each letter, which sum to 1.
+
+        `data` is JSON, with the options in it. Raises TeacherError (the endpoint gives no log-probabilities, too),
+        BudgetError, StorageError.
+        """
+
+        async def work() -> Asked[dict[str, float]]:
+            reply = await self._complete(self._question("choose", data, None, ()), [])
+            if _refused(reply):
+                return Asked(None, "refused", _refused(reply))
+            odds = option_odds(reply.top, letters)
+            if odds is None:
+                said = " ".join(reply.content[:40].split())
+                return Asked(None, "malformed", f"none of {', '.join(letters)} is among the likely tokens of {said!r}")
+            return Asked(odds, "ok")
+
+        return await self._counted("choose", work)
+
+    async def _counted(self, kind: str, work: Callable[[], Awaitable[Asked[R]]]) -> Asked[R]:
+        """Do the asking in one of the slots; what failed is data."""
         self.load()
         async with self._slots:
             try:
-                question = self._question(kind, data, schema, images)
-                asked, reply = await self._try(question, [], check)
-                if asked.state == "malformed":
-                    asked, reply = await self._try(question, _repair(reply.content, asked.reason), check)
+                asked = await work()
             except (RejectedError, DataError) as error:
                 asked = self._failure(error)
         before = self._tally[kind]
@@ -139,8 +169,8 @@ class Teacher:
             self._endpoint = None
 
     def _question(
-        self, kind: str, data: Mapping[str, Any], schema: type[T], images: Sequence[Path | bytes]
-    ) -> "_Question[T]":
+        self, kind: str, data: Mapping[str, Any], schema: type[BaseModel] | None, images: Sequence[Path | bytes]
+    ) -> "_Question":
         """Raises DataError if an image cannot be read."""
         if images and not self.config.see_images:
             data, images = {**data, "images_not_shown": len(images)}, ()
@@ -148,44 +178,46 @@ class Teacher:
         return _Question(self.config.model, kind, data, schema, pictures, self.config.image_size)
 
     async def _try(
-        self, question: "_Question[T]", more: list[dict[str, Any]], check: Callable[[T], str]
+        self, question: "_Question", schema: type[T], more: list[dict[str, Any]], check: Callable[[T], str]
     ) -> tuple[Asked[T], Completion]:
         reply = await self._complete(question, more)
-        if reply.refusal or reply.finish == "content_filter":
-            return Asked(
-                None, "refused", reply.refusal[:300] or "stopped by the provider's content filter", True
-            ), reply
+        if _refused(reply):
+            return Asked(None, "refused", _refused(reply), True), reply
         if reply.finish == "length":
             return Asked(None, "cut", f"the reply ran into teacher.max_tokens ({reply.limit})", True), reply
-        value, problem = parse_reply(reply.content, question.schema)
+        value, problem = parse_reply(reply.content, schema)
         problem = problem if value is None else check(value)
         if problem:
             return Asked(None, "malformed", problem, True), reply
         return Asked(value, "ok"), reply
 
-    async def _complete(self, question: "_Question[T]", more: list[dict[str, Any]]) -> Completion:
-        """The reply from the journal, or else from the endpoint. Raises TeacherError, BudgetError,
-        RejectedError."""
+    async def _complete(self, question: "_Question", more: list[dict[str, Any]]) -> Completion:
+        """The reply from the journal, or else from the endpoint. Raises TeacherError, BudgetError, RejectedError."""
         key = question.key(more)
         lock = self._asking.setdefault(key, asyncio.Lock())
         async with lock:
-            found = self._journal.find(key, self.config.max_tokens)
+            # A choice is read from its first tokens, so one that was cut off behind them is whole.
+            found = self._journal.find(key, self.config.max_tokens if question.schema else CHOICE_TOKENS)
             if found is not None:
                 return found
             if self._endpoint is None:
                 self._endpoint = Endpoint(self.config, self._sleep)
-            messages, schema = [*question.messages(), *more], json_schema(question.schema)
             most = self._most(question, more)
             await self.budget.room(most)
             with self.budget.under_way(most):
-                reply = await self._endpoint.chat(messages, question.kind, schema)
+                reply = await self._asked(self._endpoint, question, more)
                 self._failures = ("", 0)
                 cost = self._cost(reply, most)
                 self._journal.add(key, question.kind, self.scope, reply, cost)
                 self.budget.pay(cost or 0.0)
             return reply
 
-    def _most(self, question: "_Question[T]", more: list[dict[str, Any]]) -> float:
+    async def _asked(self, endpoint: Endpoint, question: "_Question", more: list[dict[str, Any]]) -> Completion:
+        if question.schema is None:
+            return await endpoint.choose(question.messages())
+        return await endpoint.chat([*question.messages(), *more], question.kind, json_schema(question.schema))
+
+    def _most(self, question: "_Question", more: list[dict[str, Any]]) -> float:
         """US dollars that a request can cost, 0 where there is no budget to keep."""
         if self._price is None or self.budget.limit is None:
             return 0.0
@@ -213,11 +245,17 @@ class Teacher:
         return Asked(None, "failed", error.reason, error.status in (400, 413, 422))
 
 
-class _Question(Generic[T]):
-    """One question: its key in the journal, and its messages."""
+class _Question:
+    """One question: its key in the journal, and its messages. Without a schema, it is a choice."""
 
     def __init__(
-        self, model: str, kind: str, data: Any, schema: type[T], images: Sequence[bytes], longest: int | None
+        self,
+        model: str,
+        kind: str,
+        data: Any,
+        schema: type[BaseModel] | None,
+        images: Sequence[bytes],
+        longest: int | None,
     ) -> None:
         self.kind, self.schema = kind, schema
         self._longest = longest
@@ -229,7 +267,8 @@ class _Question(Generic[T]):
         hashes = [picture_hash(image) for image in self._images]
         if hashes and self._longest is not None:
             hashes.append(f"at most {self._longest} pixels")
-        return digest([self._model, prompt(self.kind), self._data, hashes, json_schema(self.schema), more])
+        shape: Any = json_schema(self.schema) if self.schema else f"top {TOP}"
+        return digest([self._model, prompt(self.kind), self._data, hashes, shape, more])
 
     def messages(self) -> list[dict[str, Any]]:
         """The prompt, then the images and one text part with the data. Raises DataError if an image is none."""
@@ -241,12 +280,20 @@ class _Question(Generic[T]):
 
     def text_bytes(self, more: list[dict[str, Any]]) -> int:
         """Bytes of all that is sent as text, the schema (which may be sent twice) included."""
-        texts = [prompt(self.kind), self._data, json.dumps(json_schema(self.schema)) * 2, json.dumps(more)]
+        shape = json.dumps(json_schema(self.schema)) * 2 if self.schema else ""
+        texts = [prompt(self.kind), self._data, shape, json.dumps(more)]
         return sum(len(text.encode()) for text in texts)
 
     def image_sizes(self) -> list[tuple[int, int]]:
         """Width and height (pixels) of each image as it is sent. Raises DataError if one is none."""
         return [sent_size(image, self._longest) for image in self._images]
+
+
+def _refused(reply: Completion) -> str:
+    """Why the teacher, or its provider, would not answer; "" if it did."""
+    if reply.refusal or reply.finish == "content_filter":
+        return reply.refusal[:300] or "stopped by the provider's content filter"
+    return ""
 
 
 def _repair(content: str, problem: str) -> list[dict[str, Any]]:

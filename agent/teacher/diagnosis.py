@@ -8,7 +8,7 @@ from agent.teacher.client import Asked
 from eval.answers import Answer
 from eval.task import Item
 
-LocatorName = Literal["single_pass", "answer_switch"]
+LocatorName = Literal["single_pass", "answer_switch", "per_step", "random_step"]
 
 
 @dataclass(frozen=True, slots=True)

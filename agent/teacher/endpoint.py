@@ -7,8 +7,8 @@ reply that is no chat completion, retries used up) raises RejectedError, which t
 
 The openai client's own retries are off: they give up on a Retry-After over two minutes, read one of 0 as none, and wait
 8 s at most. Endpoints differ in three fields; which form this one takes is learned from its 400s and remembered
-(`Dialect`). How many requests are under way is the business of `Pace`. Not here: the Batch API,
-budgets.
+(`Dialect`). How many requests are under way is the business of `Pace`. Whether it gives log-probabilities is learned from the
+first choice that it is asked. Not here: the Batch API, budgets.
 """
 
 import asyncio
@@ -30,6 +30,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from agent.config import TeacherConfig
 from agent.teacher.journal import Completion
+from agent.teacher.logprobs import CHOICE_TOKENS, TOP, read_top
 from agent.teacher.pace import Pace
 from agent.teacher.reply import MAX_REPLY
 from retrieval.errors import TeacherError
@@ -90,6 +91,7 @@ class Endpoint:
         self.dialect = Dialect()
         self.pace = Pace(config.concurrency, sleep)
         self._schema_taken = False
+        self._gives_logprobs = False
         self._answered = False
         self._probe = asyncio.Lock()
         self._probed = False
@@ -113,25 +115,52 @@ class Endpoint:
                 await self._check_alive()
             raise
 
+    async def choose(self, messages: list[dict[str, Any]]) -> Completion:
+        """Ask for an option's letter with log-probabilities (`Completion.top`); what is refused or filtered has none.
+
+        Raises TeacherError if the endpoint gives none at all, RejectedError if it has given some before.
+        """
+        try:
+            reply = await self._in_some_dialect(messages)
+        except RejectedError as error:
+            if not self._gives_logprobs and error.status in (400, 422) and re.search("log_?prob", error.reason.lower()):
+                self._no_logprobs(error.reason)
+            if error.status in (400, 422) and not self._answered:
+                await self._check_alive()
+            raise
+        if not reply.top and not reply.refusal and reply.finish != "content_filter":
+            if not self._gives_logprobs:
+                self._no_logprobs("its reply holds none")
+            raise RejectedError("the reply came without log-probabilities")
+        self._gives_logprobs = self._gives_logprobs or bool(reply.top)
+        return reply
+
+    def _no_logprobs(self, why: str) -> None:
+        self._fatal(
+            f"gives no log-probabilities ({why}), and a teacher can be the judge of answer_switch with them alone",
+            "set diagnosis.judge to student, or diagnosis.locator to single_pass",
+        )
+
     async def _in_some_dialect(
-        self, messages: list[dict[str, Any]], name: str, schema: Mapping[str, Any]
+        self, messages: list[dict[str, Any]], name: str = "", schema: Mapping[str, Any] | None = None
     ) -> Completion:
+        """Without a schema, a choice with log-probabilities is asked for."""
         dialect = self.dialect
         for _ in range(4):  # each field can be conceded once
             try:
                 reply = await self._retried(_body(dialect, self._config, messages, name, schema))
             except RejectedError as error:
-                other = self._concession(dialect, error) if error.status in (400, 422) else None
+                other = self._concession(dialect, error, schema is not None) if error.status in (400, 422) else None
                 if other is None:
                     raise
                 dialect = other
             else:
                 self.dialect = dialect
-                self._schema_taken = self._schema_taken or dialect.structured
+                self._schema_taken = self._schema_taken or (schema is not None and dialect.structured)
                 return reply
         raise RejectedError("the endpoint takes the request in none of its known forms", 400)
 
-    def _concession(self, used: Dialect, error: RejectedError) -> Dialect | None:
+    def _concession(self, used: Dialect, error: RejectedError, schema: bool) -> Dialect | None:
         """The form to try next after a 400, None if the 400 has another cause."""
         said = error.reason.lower()
         if used.limit == "max_tokens" and "max_completion_tokens" in said:
@@ -139,7 +168,7 @@ class Endpoint:
         if used.temperature and "temperature" in said:
             return replace(used, temperature=False)
         named = re.search(r"response_format|json_schema|structured output|schema", said) is not None
-        if used.structured and not error.filtered and (named or not (self._schema_taken or self._answered)):
+        if schema and used.structured and not error.filtered and (named or not (self._schema_taken or self._answered)):
             return replace(used, structured=False)
         return None
 
@@ -260,12 +289,15 @@ def _public(url: str) -> str:
 
 
 def _body(
-    dialect: Dialect, config: TeacherConfig, messages: list[dict[str, Any]], name: str, schema: Mapping[str, Any]
+    dialect: Dialect, config: TeacherConfig, messages: list[dict[str, Any]], name: str, schema: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    body: dict[str, Any] = {"model": config.model, "messages": messages, dialect.limit: config.max_tokens}
+    limit = config.max_tokens if schema is not None else CHOICE_TOKENS
+    body: dict[str, Any] = {"model": config.model, "messages": messages, dialect.limit: limit}
     if dialect.temperature:
         body["temperature"] = 0
-    if dialect.structured:
+    if schema is None:
+        body.update(logprobs=True, top_logprobs=TOP)
+    elif dialect.structured:
         shape = {"name": name, "schema": dict(schema), "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": shape}
     else:
@@ -315,6 +347,7 @@ def _completion(text: str, limit: int, redact: Callable[[str], str]) -> Completi
         tokens_in=_count(counts.get("prompt_tokens")),
         tokens_out=_count(counts.get("completion_tokens")),
         limit=limit,
+        top=tuple(tuple((redact(token)[:100], value) for token, value in place) for place in read_top(choice) or ()),
     )
 
 

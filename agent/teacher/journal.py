@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from agent.teacher.logprobs import Top
 from agent.teacher.prices import Price
 from retrieval.errors import DataError
 from retrieval.files import Log, iter_jsonl
@@ -26,7 +27,8 @@ class Usage(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Completion:
     """A reply as it came. `finish` is the endpoint's finish_reason, `limit` the max_tokens that it was asked under,
-    `refusal` what the endpoint gave as its reason not to answer (empty if it did)."""
+    `refusal` what the endpoint gave as its reason not to answer (empty if it did). `top`: the most likely tokens at each
+    place of a reply to a choice with their log-probabilities, empty for all other replies."""
 
     content: str
     finish: str
@@ -34,6 +36,7 @@ class Completion:
     tokens_in: int
     tokens_out: int
     limit: int
+    top: tuple[Top, ...] = ()
 
 
 class Journal:
@@ -60,7 +63,10 @@ class Journal:
         rows = self.load()
         if self._log is None:
             self._log = Log(self.path)
-        row = {"schema": 1, "key": key, "kind": kind, "scope": scope, **asdict(reply), "cost_usd": cost_usd}
+        said = asdict(reply)
+        if not reply.top:
+            del said["top"]
+        row = {"schema": 1, "key": key, "kind": kind, "scope": scope, **said, "cost_usd": cost_usd}
         self._log.append(row)
         rows[key] = reply
         self._count(scope, reply, cost_usd)
@@ -88,7 +94,7 @@ class Journal:
                 try:
                     self._rows[row["key"]] = _completion(row)
                     self._count(row["scope"], self._rows[row["key"]], row["cost_usd"])
-                except (KeyError, TypeError) as error:
+                except (KeyError, TypeError, ValueError) as error:
                     raise DataError(
                         f"{self.path}, line {number}: not a row of the teacher's journal ({error})"
                     ) from None
@@ -103,4 +109,6 @@ class Journal:
 
 
 def _completion(row: dict[str, Any]) -> Completion:
-    return Completion(row["content"], row["finish"], row["refusal"], row["tokens_in"], row["tokens_out"], row["limit"])
+    top = tuple(tuple((token, value) for token, value in place) for place in row.get("top", ()))
+    counts = row["tokens_in"], row["tokens_out"], row["limit"]
+    return Completion(row["content"], row["finish"], row["refusal"], *counts, top)

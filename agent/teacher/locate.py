@@ -1,45 +1,55 @@
 """Finding the wrong step of an error and naming the skill that it took.
 
-`single_pass`: the teacher reads the rationale, names the first wrong step and the missing skill in one reply.
-`answer_switch` (Yao, Wang, Huang, arXiv 2412.15652, step 2), with the student as judge: after each prefix of k steps,
-compare the student's probabilities of its wrong answer y and the gold answer y*; the mistaken step is where the wrong
-one takes the lead and keeps it. The teacher then names the skill of that step. Not here: the teacher's
-log-probabilities as judge.
+A locator finds the step; the teacher then names its skill (`name_gap`). `single_pass` does both in one reply.
+`answer_switch` goes by a judge's probabilities (`switch.py`), `per_step` asks the teacher about one step at a time,
+`random_step` draws one, so that there is something to compare with. Not here: matching against a reference rationale,
+which nobody's validation set has.
 """
 
-import math
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
 from agent.config import DiagnosisConfig
-from agent.student.engine import Request, Student
+from agent.student.engine import Student
 from agent.teacher.client import Asked, Teacher
 from agent.teacher.diagnosis import Diagnosis, LocatorName, as_question, diagnosis_id, set_aside, teacher_fault
-from agent.teacher.prompts import DiagnosedError, NamedGap
+from agent.teacher.prompts import DiagnosedError, NamedGap, StepJudged
+from agent.teacher.switch import Error, StudentJudge, TeacherJudge, Turning, switch_point, switchable
 from eval.answers import Answer
-from eval.normalise import read_choice
 from eval.task import Item
-from retrieval.rationale import write_rationale
-
-#: Probability of the gold answer before any step (the paper's prior).
-PRIOR = 0.6
 
 Locator = Callable[[int, Item, Answer], Awaitable[Diagnosis]]
+Judge = Callable[[Item, Answer], Awaitable[Turning]]
 
 
 def make_locator(
-    config: DiagnosisConfig, teacher: Teacher, student: Student, prompt: str, adapter: str | None
+    config: DiagnosisConfig,
+    teacher: Teacher,
+    student: Student,
+    prompt: str,
+    adapter: str | None,
+    seed: int,
+    errors: Sequence[Error] = (),
 ) -> Locator:
     """The configured way to diagnose one error: call it with round, item, answer.
 
-    `prompt` is the student's rationale template, `adapter` the loaded adapter that gave the answers (None: the base). A
-    locator may be called for many errors at a time. It raises TeacherError, StudentError.
+    `prompt` is the student's rationale template, `adapter` the loaded adapter that gave the answers (None: the base),
+    `seed` the run's, `errors` what it will be called for. A locator may be called for many errors at a time. It raises
+    TeacherError, StudentError.
     """
+    judge: Judge = TeacherJudge(teacher)
+    if config.judge == "student":
+        judge = StudentJudge(student, prompt, adapter, errors)
 
     async def locate(number: int, item: Item, answer: Answer) -> Diagnosis:
-        if config.locator == "single_pass" or not answer.steps or answer.final is None:
+        if config.locator == "single_pass" or not switchable(answer):
             return await single_pass(teacher, number, item, answer)
-        return await answer_switch(teacher, student, number, item, answer, prompt, adapter, config.delta, config.window)
+        if config.locator == "per_step":
+            return await per_step(teacher, number, item, answer)
+        if config.locator == "random_step":
+            return await random_step(teacher, number, item, answer, seed)
+        return await answer_switch(teacher, judge, number, item, answer, config.delta, config.window)
 
     return locate
 
@@ -58,28 +68,44 @@ async def single_pass(teacher: Teacher, number: int, item: Item, answer: Answer)
 
 
 async def answer_switch(
-    teacher: Teacher,
-    student: Student,
-    number: int,
-    item: Item,
-    answer: Answer,
-    prompt: str,
-    adapter: str | None,
-    delta: float,
-    window: int,
+    teacher: Teacher, judge: Judge, number: int, item: Item, answer: Answer, delta: float, window: int
 ) -> Diagnosis:
-    """Let the student's own probabilities find the step, and the teacher name it. `answer` must have steps and a final
-    answer."""
-    requests, continuations = switch_requests(item, answer, prompt)
-    scores = await student.score(requests, continuations, adapter)
-    if not all(math.isfinite(score) for row in scores for score in row):
-        return set_aside(number, item.id, "answer_switch", "the student gave no probabilities for this item")
-    step = switch_point(wrong_probabilities(scores), delta, window)
+    """Let a judge's probabilities find the step, and the teacher name it. `answer` must be switchable."""
+    p_wrong, fault = await judge(item, answer)
+    if p_wrong is None:
+        return set_aside(number, item.id, "answer_switch", fault)
+    return await _named(teacher, number, item, answer, "answer_switch", switch_point(p_wrong, delta, window))
+
+
+async def per_step(teacher: Teacher, number: int, item: Item, answer: Answer) -> Diagnosis:
+    """Ask about each step in turn, with those before it, until one is not right; the later steps cost nothing."""
+    question = as_question(item, answer)
+    del question["answer"]  # it would tell the teacher that something is wrong
+    for step in range(1, len(answer.steps) + 1):
+        data = {**question, "steps": list(answer.steps[:step]), "step": step}
+        asked = await teacher.ask("step_right", data, StepJudged, item.images)
+        if asked.value is None:
+            return teacher_fault(number, item.id, "per_step", asked)
+        if not asked.value.correct:
+            return await _named(teacher, number, item, answer, "per_step", step)
+    return await _named(teacher, number, item, answer, "per_step", None)
+
+
+async def random_step(teacher: Teacher, number: int, item: Item, answer: Answer, seed: int) -> Diagnosis:
+    """Any of the steps, drawn by the run's seed and the item's id."""
+    step = random.Random(f"{seed}/step/{item.id}").randint(1, len(answer.steps))
+    return await _named(teacher, number, item, answer, "random_step", step)
+
+
+async def _named(
+    teacher: Teacher, number: int, item: Item, answer: Answer, locator: LocatorName, step: int | None
+) -> Diagnosis:
+    """Have the teacher name the skill of a step; without one there is nothing to name."""
     if step is None:
-        return Diagnosis(diagnosis_id(number, item.id), item.id, "not_located", "answer_switch")
+        return Diagnosis(diagnosis_id(number, item.id), item.id, "not_located", locator)
     data = {**as_question(item, answer), "wrong_step": step}
     asked = await teacher.ask("name_gap", data, NamedGap, item.images)
-    return _ending(number, item, "answer_switch", step, asked)
+    return _ending(number, item, locator, step, asked)
 
 
 def _ending(
@@ -93,41 +119,3 @@ def _ending(
     return Diagnosis(
         diagnosis_id(number, item.id), item.id, state, locator, step, said.why, said.should_say, said.skill or None
     )
-
-
-def switch_requests(item: Item, answer: Answer, prompt: str) -> tuple[list[Request], list[tuple[str, str]]]:
-    """What to have scored: after k = 0 … n steps, the wrong answer and the gold one.
-
-    `Answer:` belongs to the prefix, so that the mean is over the candidates' own tokens and not watered down by shared
-    ones. With choices both are texts of choices: a letter beside a text would be compared by its form.
-    """
-    text = prompt.replace("{question}", item.prompt_text)
-    final = answer.final or ""
-    chosen = read_choice(final, item.choices)
-    candidates = (f" {final if chosen is None else item.choices[chosen]}", f" {item.answers[0]}")
-    requests = []
-    for count in range(len(answer.steps) + 1):
-        steps = write_rationale(answer.steps[:count])
-        prefix = f"{steps}\nAnswer:" if steps else "Answer:"
-        requests.append(Request(f"{item.id}/{count}", text, item.images, prefix))
-    return requests, [candidates] * len(requests)
-
-
-def wrong_probabilities(scores: Sequence[Sequence[float]], prior: float = PRIOR) -> list[float]:
-    """P(y) over {y, y*} after k = 0 … n steps, from the pairs of scores (mean log-probability per token of y, of y*).
-
-    One offset of the log-odds for all k puts P(y*) at `prior` before any step.
-    """
-    odds = [wrong - gold for wrong, gold in scores]
-    offset = math.log((1 - prior) / prior) - odds[0]
-    return [0.5 * (1 + math.tanh((each + offset) / 2)) for each in odds]  # the logistic function, without overflow
-
-
-def switch_point(p_wrong: Sequence[float], delta: float, window: int) -> int | None:
-    """The mistaken step (1-based), None if there is none.
-
-    `p_wrong` is P(y) after k = 0 … n steps, renormalised over {y, y*}, so that d_k = P(y) − P(y*) = 2 P(y) − 1. The
-    step is the first m ≥ 1 with d_j ≥ delta for every j = m … min(m + window, n).
-    """
-    leads = [2 * p - 1 >= delta for p in p_wrong]
-    return next((m for m in range(1, len(leads)) if all(leads[m : m + window + 1])), None)

@@ -72,6 +72,12 @@ class NamedGap(Reply):
     skill: SkillName
 
 
+class StepJudged(Reply):
+    """Reply to `step_right`."""
+
+    correct: bool
+
+
 class SampleSkills(Reply):
     """The skills of the sample with this 1-based index."""
 

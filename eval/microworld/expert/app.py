@@ -75,7 +75,7 @@ class _Service:
     def _completion(self, body: Mapping[str, Any], asked: Asked, key: str) -> dict[str, Any]:
         logprobs = None
         if asked.kind == "choose":
-            odds = self._expert.choose(asked)
+            odds = self._flipped(asked, self._expert.choose(asked), key)
             content = max(odds, key=lambda letter: odds[letter])
             logprobs = _logprobs(odds, content, body) if body.get("logprobs") else None
         elif asked.kind == "talk":
@@ -99,10 +99,13 @@ class _Service:
             "usage": {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)},
         }
 
+    def _flipped(self, asked: Asked, reply: dict[str, Any], key: str) -> dict[str, Any]:
+        if not self._options.wrong:
+            return reply
+        return made_wrong(asked, reply, lambda *part: self._fate.meets("wrong", key, *part))
+
     def _said(self, asked: Asked, key: str) -> str:
-        reply = self._expert.answer(asked)
-        if self._options.wrong:
-            reply = made_wrong(asked, reply, lambda *part: self._fate.meets("wrong", key, *part))
+        reply = self._flipped(asked, self._expert.answer(asked), key)
         text = json.dumps(reply, ensure_ascii=False)
         if self._fate.meets("malformed", key):
             return text[: len(text) // 2] if draw("malformed how", key) % 2 else "I would rather not put this in JSON."

@@ -109,6 +109,11 @@ def check(solution: Solution, scene: Scene, steps: Sequence[str]) -> Verdict:
     return Verdict(None, expected, chief_skill(solution) if expected.skill == "conclude" else expected.skill)
 
 
+def step_holds(solution: Solution, scene: Scene, steps: Sequence[str]) -> bool:
+    """Whether the last of these steps is right, whatever those before it are."""
+    return _align(solution, scene, steps)[-1] is not None
+
+
 def check_at(solution: Solution, scene: Scene, steps: Sequence[str], wrong: int) -> Verdict:
     """What was lacking at a step that somebody else found (0-based)."""
     reached = 0

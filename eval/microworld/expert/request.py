@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-KINDS = ("diagnose", "name_gap", "skills", "same_skill", "judge", "choose")
+KINDS = ("diagnose", "name_gap", "skills", "same_skill", "judge", "step_right", "choose")
 
 
 class RequestError(ValueError):
@@ -83,6 +83,7 @@ def _kind_of(data: Mapping[str, Any]) -> str:
         ("same_skill", {"skill", "candidates"}),
         ("choose", {"question", "options"}),
         ("name_gap", {"question", "steps", "wrong_step"}),
+        ("step_right", {"question", "gold", "steps", "step"}),
         ("diagnose", {"question", "gold", "steps"}),
         ("judge", {"question", "gold", "answer"}),
     ):

@@ -9,7 +9,7 @@ import numpy as np
 
 from eval.microworld.dice import Dice
 from eval.microworld.examples import make_example
-from eval.microworld.expert.check import Verdict, check, check_at, chief_skill, solve
+from eval.microworld.expert.check import Verdict, check, check_at, chief_skill, solve, step_holds
 from eval.microworld.expert.judging import choice_odds, judged_correct
 from eval.microworld.expert.meaning import meanings, same_skill
 from eval.microworld.expert.phrasing import Mode, Use, word
@@ -57,6 +57,7 @@ class Expert:
             "skills": self.skills,
             "same_skill": self.same_skill,
             "judge": self.judge,
+            "step_right": self.step_right,
         }
         return kinds[asked.kind](asked)
 
@@ -82,6 +83,14 @@ class Expert:
         if solution is None:
             return self._explained(asked, steps[wrong - 1], f"Answer: {_gold(asked.data)}.", _chief_of(call))
         return self._told(asked, solution, check_at(solution, scene, steps, wrong - 1), steps)
+
+    def step_right(self, asked: Asked) -> dict[str, Any]:
+        """Whether a step says what belongs there; one that cannot be judged by what is seen counts as right."""
+        steps, number = text_list(asked.data, "steps"), field(asked.data, "step", int)
+        if not 1 <= number <= len(steps):
+            raise RequestError(f"`step` is {number}, but there are {len(steps)} steps")
+        _, solution, scene = self._understand(asked)
+        return {"correct": solution is None or step_holds(solution, scene, steps[:number])}
 
     def skills(self, asked: Asked) -> dict[str, Any]:
         """The skills that samples take."""

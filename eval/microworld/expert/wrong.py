@@ -10,7 +10,8 @@ Meets = Callable[..., bool]
 
 
 def made_wrong(asked: Asked, reply: dict[str, Any], meets: Meets) -> dict[str, Any]:
-    """The reply, made wrong if `meets()` says so; in `skills` and `same_skill` each sample and candidate by itself."""
+    """The reply, made wrong if `meets()` says so; in `skills` and `same_skill` each sample and candidate by itself. In a
+    choice (letters and their probabilities) the likeliest option and the least likely one change places."""
     if asked.kind == "skills":
         return {"samples": [_wrong_sample(row) if meets(str(row["index"])) else row for row in reply["samples"]]}
     if asked.kind == "same_skill":
@@ -18,7 +19,10 @@ def made_wrong(asked: Asked, reply: dict[str, Any], meets: Meets) -> dict[str, A
         return {"same": [n for n in numbers if (n in reply["same"]) != meets(str(n))]}
     if not meets():
         return reply
-    if asked.kind == "judge":
+    if asked.kind == "choose":
+        first, last = max(reply, key=reply.__getitem__), min(reversed(reply), key=reply.__getitem__)
+        return {**reply, first: reply[last], last: reply[first]}
+    if asked.kind in ("judge", "step_right"):
         return {"correct": not reply["correct"]}
     other = {"skill": _other(reply["skill"], str(asked.data.get("question")), "diagnosis")}
     steps = len(asked.data["steps"])

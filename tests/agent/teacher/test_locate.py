@@ -4,25 +4,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from agent.config import DiagnosisConfig
 from agent.student.engine import Request
 from agent.teacher.client import Teacher
 from agent.teacher.diagnosis import Diagnosis
-from agent.teacher.locate import make_locator, single_pass, switch_point, switch_requests, wrong_probabilities
+from agent.teacher.locate import make_locator, single_pass
 from eval.answers import Answer
 from eval.task import Item
-from tests.endpoint import Scripted, chat
+from tests.endpoint import Scripted, Seen, chat, chosen
 
 MakeTeacher = Callable[..., Teacher]
 ITEM = Item("q7", "What is the sum?", ("11",), ("11", "14"))
 WRONG = Answer("q7", "…", ("two tickets", "6 and 8", "6 + 8 = 14"), "14", False, "wrong")
 UNPARSED = Answer("q7", "It is fourteen, I think", (), None, False, "format")
-SAID = {"wrong_step": 2, "why": "it shows 5", "should_say": "6 and 5", "skill": "reading printed numbers"}
-
-probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=12)
+NAMED = {"why": "it shows 5", "should_say": "6 and 5", "skill": "reading printed numbers"}
+SAID = {"wrong_step": 2, **NAMED}
 
 
 class Judge:
@@ -39,71 +36,9 @@ class Judge:
         return self.scores
 
 
-def locator(teacher: Teacher, student: Any, name: Any = "answer_switch") -> Any:
-    config = DiagnosisConfig(locator=name, delta=0.1, window=1)
-    return make_locator(config, teacher, student, "{question} Think in steps.", "r01")
-
-
-@settings(deadline=None)
-@given(probabilities, st.floats(0, 1), st.integers(0, 5))
-def test_the_switch_is_the_first_step_from_which_the_wrong_answer_leads(
-    p_wrong: list[float], delta: float, window: int
-) -> None:
-    steps = len(p_wrong) - 1
-
-    def leads(m: int) -> bool:
-        return all(2 * p_wrong[j] - 1 >= delta for j in range(m, min(m + window, steps) + 1))
-
-    found = switch_point(p_wrong, delta, window)
-    if found is None:
-        assert not any(leads(m) for m in range(1, steps + 1))
-    else:
-        assert 1 <= found <= steps
-        assert leads(found)
-        assert not any(leads(m) for m in range(1, found))
-
-
-@settings(deadline=None)
-@given(probabilities, st.floats(0, 1), st.integers(0, 5))
-def test_a_longer_window_or_a_larger_lead_never_finds_an_earlier_step(
-    p_wrong: list[float], delta: float, window: int
-) -> None:
-    found = switch_point(p_wrong, delta, window) or math.inf
-    assert (switch_point(p_wrong, delta, window + 1) or math.inf) >= found
-    assert (switch_point(p_wrong, min(1.0, delta + 0.1), window) or math.inf) >= found
-
-
-@pytest.mark.parametrize(
-    ("p_wrong", "window", "step"),
-    [
-        ([0.4, 0.3, 0.9, 0.9], 1, 2),
-        ([0.4, 0.9, 0.3, 0.9], 1, 3),
-        ([0.4, 0.9, 0.3, 0.9], 0, 1),
-        ([0.4, 0.3, 0.2, 0.5], 1, None),
-        ([0.9], 1, None),
-        ([0.4, 0.55], 1, 1),
-    ],
-)
-def test_switch_points_by_hand(p_wrong: list[float], window: int, step: int | None) -> None:
-    assert switch_point(p_wrong, 0.0999, window) == step
-
-
-scores = st.lists(st.tuples(st.floats(-800, 0), st.floats(-800, 0)), min_size=1, max_size=8)
-
-
-@settings(deadline=None)
-@given(scores)
-def test_before_any_step_the_gold_answer_has_the_priors_probability(pairs: list[tuple[float, float]]) -> None:
-    p_wrong = wrong_probabilities(pairs)
-    assert p_wrong[0] == pytest.approx(0.4)
-    assert all(0 <= p <= 1 for p in p_wrong)
-
-
-@settings(deadline=None)
-@given(scores, st.floats(-50, 50))
-def test_what_an_answer_is_worth_by_itself_does_not_count(pairs: list[tuple[float, float]], shift: float) -> None:
-    shifted = [(wrong + shift, gold) for wrong, gold in pairs]
-    assert wrong_probabilities(shifted) == pytest.approx(wrong_probabilities(pairs), abs=1e-9)
+def locator(teacher: Teacher, student: Any, name: Any = "answer_switch", judge: Any = "student", seed: int = 0) -> Any:
+    config = DiagnosisConfig(locator=name, judge=judge, delta=0.1, window=1)
+    return make_locator(config, teacher, student, "{question} Think in steps.", "r01", seed)
 
 
 async def test_single_pass_takes_everything_from_one_reply(ask_at: MakeTeacher, tmp_path: Path, picture: bytes) -> None:
@@ -152,7 +87,7 @@ async def test_an_answer_that_cannot_be_parsed_is_diagnosed_by_its_text(ask_at: 
 
 
 async def test_answer_switch_lets_the_student_find_and_the_teacher_name(ask_at: MakeTeacher) -> None:
-    endpoint = Scripted(then={key: SAID[key] for key in ("why", "should_say", "skill")})
+    endpoint = Scripted(then=NAMED)
     student = Judge([(-2, -2), (-2, -1), (-1, -2), (-0.1, -3)])
     found = await locator(ask_at(endpoint), student)(2, ITEM, WRONG)
     assert (found.id, found.state, found.locator, found.step) == ("r02-q7", "diagnosed", "answer_switch", 2)
@@ -167,14 +102,6 @@ async def test_answer_switch_lets_the_student_find_and_the_teacher_name(ask_at: 
     ]
     assert requests[0].prompt == "What is the sum?\nA. 11\nB. 14 Think in steps."
     assert continuations[0] == (" 14", " 11")
-
-
-@pytest.mark.parametrize(
-    ("final", "compared"), [("B", "14"), ("(b)", "14"), ("B. 14", "14"), ("14", "14"), ("fifteen", "fifteen")]
-)
-def test_both_answers_are_compared_as_texts_of_choices(final: str, compared: str) -> None:
-    answer = Answer("q7", "…", ("two tickets",), final, False, "wrong")
-    assert switch_requests(ITEM, answer, "{question}")[1] == [(f" {compared}", " 11")] * 2
 
 
 async def test_no_switch_is_not_located_and_costs_no_teacher(ask_at: MakeTeacher) -> None:
@@ -196,3 +123,108 @@ async def test_the_teachers_fault_is_set_aside_and_never_a_gap(ask_at: MakeTeach
     found = await locator(ask_at(Scripted(then=reply)), student, name)(1, ITEM, WRONG)
     assert (found.state, found.skill, found.locator) == ("set_aside", None, name)
     assert found.reason
+
+
+@pytest.mark.parametrize("first_wrong", [1, 2, 3])
+async def test_per_step_asks_until_the_first_step_that_is_not_right(
+    ask_at: MakeTeacher, tmp_path: Path, picture: bytes, first_wrong: int
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture)
+    item = Item(ITEM.id, ITEM.question, ITEM.answers, ITEM.choices, (tmp_path / "a.png",))
+
+    def verdict(seen: Seen) -> Any:
+        return {"correct": seen.data["step"] < first_wrong} if seen.kind == "step_right" else NAMED
+
+    endpoint = Scripted(then=verdict)
+    found = await locator(ask_at(endpoint), Judge([]), "per_step")(1, item, WRONG)
+    assert (found.state, found.locator, found.step, found.skill) == (
+        "diagnosed",
+        "per_step",
+        first_wrong,
+        "reading printed numbers",
+    )
+    asked = endpoint.of("step_right")
+    assert [seen.data["steps"] for seen in asked] == [list(WRONG.steps[:k]) for k in range(1, first_wrong + 1)]
+    assert all(seen.images == [picture] and "answer" not in seen.data for seen in asked)
+    assert [seen.data["wrong_step"] for seen in endpoint.of("name_gap")] == [first_wrong]
+
+
+async def test_per_step_without_a_wrong_step_is_not_located(ask_at: MakeTeacher) -> None:
+    endpoint = Scripted(then={"correct": True})
+    found = await locator(ask_at(endpoint), Judge([]), "per_step")(1, ITEM, WRONG)
+    assert (found.state, found.step) == ("not_located", None)
+    assert len(endpoint.requests) == len(WRONG.steps)
+
+
+async def test_a_step_without_a_verdict_is_set_aside_and_the_next_is_not_asked_for(ask_at: MakeTeacher) -> None:
+    endpoint = Scripted(then=chat("", refusal="no"), steps=[{"correct": True}])
+    found = await locator(ask_at(endpoint), Judge([]), "per_step")(1, ITEM, WRONG)
+    assert (found.state, found.locator) == ("set_aside", "per_step")
+    assert len(endpoint.requests) == 2
+
+
+async def test_a_random_step_is_the_same_for_the_same_seed_and_item(ask_at: MakeTeacher) -> None:
+    async def steps(seed: int) -> list[int | None]:
+        locate = locator(ask_at(Scripted(then=NAMED)), Judge([]), "random_step", seed=seed)
+        items = [Item(f"i{number}", ITEM.question, ITEM.answers) for number in range(40)]
+        return [(await locate(1, item, WRONG)).step for item in items]
+
+    first = await steps(3)
+    assert first == await steps(3) != await steps(4)
+    assert set(first) == {1, 2, 3}
+
+
+def choosing(p_wrong: dict[int, float], favour_first: float = 0.0) -> Any:
+    """A judge that gives the wrong answer ("14") these probabilities after k steps, more if it is option A."""
+
+    def reply(seen: Seen) -> Any:
+        if seen.kind != "choose":
+            return NAMED
+        first_is_wrong = seen.data["options"]["A"] == "14"
+        wrong = p_wrong[len(seen.data["steps"])]
+        first = (wrong if first_is_wrong else 1 - wrong) + favour_first
+        return chosen({"A": math.log(first), "B": math.log(1 - first)})
+
+    return reply
+
+
+async def test_the_teacher_as_judge_sees_both_orders_the_prior_and_no_image(
+    ask_at: MakeTeacher, tmp_path: Path, picture: bytes
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture)
+    item = Item(ITEM.id, ITEM.question, ITEM.answers, ITEM.choices, (tmp_path / "a.png",))
+    endpoint = Scripted(then=choosing({1: 0.5, 2: 0.6, 3: 0.8}, favour_first=0.15))
+    found = await locator(ask_at(endpoint), Judge([]), judge="teacher")(1, item, WRONG)
+    assert (found.state, found.locator, found.step) == ("diagnosed", "answer_switch", 2)
+    asked = endpoint.of("choose")
+    assert len(asked) == 2 * len(WRONG.steps)
+    assert all(seen.images == [] and seen.body["logprobs"] and not seen.structured for seen in asked)
+    assert asked[0].data == {
+        "question": "What is the sum?",
+        "choices": ["11", "14"],
+        "options": {"A": "14", "B": "11"},
+        "prior": {"B": 0.6},
+        "steps": ["two tickets"],
+    }
+    assert (asked[1].data["options"], asked[1].data["prior"]) == ({"A": "11", "B": "14"}, {"A": 0.6})
+    assert endpoint.of("name_gap")[0].images == [picture]
+
+
+async def test_choices_are_journalled_with_their_log_probabilities(ask_at: MakeTeacher) -> None:
+    first, second = (Scripted(then=choosing({1: 0.3, 2: 0.9, 3: 0.9})) for _ in range(2))
+    found = [await locator(ask_at(each), Judge([]), judge="teacher")(1, ITEM, WRONG) for each in (first, second)]
+    assert found[0] == found[1]
+    assert found[0].step == 2
+    assert second.requests == [], "a later process reads the choices from the journal"
+
+
+async def test_a_choice_that_fails_is_set_aside(ask_at: MakeTeacher) -> None:
+    def reply(seen: Seen) -> Any:
+        lost = seen.kind == "choose" and len(seen.data["steps"]) == 2
+        return chat("", refusal="no") if lost else choosing({1: 0.9, 3: 0.9})(seen)
+
+    endpoint = Scripted(then=reply)
+    found = await locator(ask_at(endpoint), Judge([]), judge="teacher")(1, ITEM, WRONG)
+    assert (found.state, found.locator) == ("set_aside", "answer_switch")
+    assert "refused" in (found.reason or "")
+    assert endpoint.of("name_gap") == []

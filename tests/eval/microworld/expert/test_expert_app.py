@@ -127,6 +127,7 @@ async def test_a_picture_that_does_not_fit_the_question_still_gets_the_questions
         ("diagnose", {"question": 7, "gold": "1", "answer": "2", "steps": []}),
         ("diagnose", {"question": "Count the digits.", "gold": "1", "answer": "2", "steps": [3]}),
         ("name_gap", {"question": "Count the digits.", "gold": "1", "answer": "2", "steps": ["a"], "wrong_step": 4}),
+        ("step_right", {"question": "Count the digits.", "gold": "1", "steps": ["a"], "step": 2}),
         ("skills", {"samples": [3]}),
         ("skills", {"samples": "none"}),
         ("same_skill", {"skill": "adding"}),
@@ -250,6 +251,44 @@ async def test_wrong_verdicts_are_wrong_in_their_share() -> None:
         flipped += not right
         assert right or (reply["wrong_step"] != 3 and skill_of(reply["skill"]) != "add")
     assert 5 <= flipped <= 26
+
+
+@pytest.mark.parametrize("kind", ["step_right", None])
+async def test_each_step_is_judged_by_what_belongs_there(kind: str | None) -> None:
+    made = example("sum")
+    texts = [step.text for step in made.solution.steps]
+    for number in range(1, len(texts) + 1):
+        for said, right in ((texts[number - 1], True), ("nonsense.", False)):
+            data = {
+                "question": made.question,
+                "gold": made.solution.answer,
+                "steps": [*texts[: number - 1], said],
+                "step": number,
+            }
+            assert await ask(app, kind, data, picture(made)) == {"correct": right}
+
+
+async def test_wrong_verdicts_on_steps_and_in_choices_are_flipped_in_their_share() -> None:
+    honest, wrong = make_app(), make_app(wrong=0.25, seed=1)
+    flipped = {"step_right": 0, "choose": 0}
+    made = example("sum")
+    async with client(honest) as one, client(wrong) as other:
+        for number in range(80):
+            step = {"question": made.question, "gold": made.solution.answer, "steps": [f"no {number}."], "step": 1}
+            choice = {"question": f"q{number}", "options": {"A": "red", "B": "blue"}, "prior": {"B": 0.6}}
+            for kind, data, shown in (("step_right", step, picture(made)), ("choose", choice, [])):
+                request = body(kind, data, shown, logprobs=True, top_logprobs=2)
+                said = [
+                    (await http.post("chat/completions", json=request)).json()["choices"][0] for http in (one, other)
+                ]
+                flipped[kind] += said[0]["message"] != said[1]["message"]
+                if kind == "choose" and said[0]["message"] != said[1]["message"]:
+                    top = [
+                        {row["token"]: row["logprob"] for row in each["logprobs"]["content"][0]["top_logprobs"]}
+                        for each in said
+                    ]
+                    assert top[0]["A"] == pytest.approx(top[1]["B"])
+    assert all(8 <= count <= 34 for count in flipped.values())
 
 
 @pytest.mark.parametrize("options", [{"wrong": 2}, {"delay": -1}, {"phrasing": "rude"}, {"malformed": "often"}])
