@@ -7,12 +7,14 @@ budget is used up (the run can go on under a higher one) · 130 stopped at once.
 
 import asyncio
 import json
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from agent import cli_microworld
 from agent.config import RunConfig, load_config
@@ -31,6 +33,8 @@ app = typer.Typer(
 app.add_typer(cli_microworld.app, name="microworld")
 
 _EXIT = {"finished": 0, "failed": 1, "stopped": 3, "waiting": 4, "budget": 5}
+
+DEMO_TASK, DEMO_RUN = "extremes", Path("runs/demo")
 
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration of the run (YAML); `gaptutor init` writes one.")]
 Overrides = Annotated[
@@ -55,7 +59,14 @@ def run(
     overrides = [*(set_ or []), *([f"data.limit={limit}"] if limit else [])]
     loaded = load_config(config, overrides)
     path = run_dir or Path("runs") / loaded.name
-    again = f"gaptutor run {config}" + (f" --run-dir {run_dir}" if run_dir else "")
+    again = shlex.join(
+        [
+            *("gaptutor", "run", str(config)),
+            *(["--run-dir", str(run_dir)] if run_dir else []),
+            *(word for each in set_ or [] for word in ("--set", each)),
+            *(["--limit", str(limit)] if limit else []),
+        ]
+    )
     raise typer.Exit(start(loaded, path, if_exists, as_json, again))
 
 
@@ -69,7 +80,11 @@ def start(config: RunConfig, path: Path, if_exists: str, as_json: bool, again: s
 
     choice: IfExists = if_exists  # type: ignore[assignment]
     reporter = Reporter()
-    ending = asyncio.run(drive(config, path, choice, reporter))
+    try:
+        ending = asyncio.run(drive(config, path, choice, reporter))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        reporter.say(escape(f"stopped at once; go on with: {again}"))
+        raise
     found = summary(path)
     if as_json:
         print(json.dumps(found))
@@ -79,9 +94,9 @@ def start(config: RunConfig, path: Path, if_exists: str, as_json: bool, again: s
         "failed": f"{found['stop_reason']}; see {path}/events.jsonl",
         "stopped": f"stopped; go on with: {again}",
         "budget": f"{read_json(path / 'run.json').get('error')}: {again}",
-        "waiting": f"read the gaps in {path}/rounds (gaps.json of the last round), edit them, then: {again}",
+        "waiting": f"read the gaps in {max(path.glob('rounds/*/gaps.json'), default=path)}, edit them, then: {again}",
     }
-    reporter.say(hints[ending])
+    reporter.say(escape(hints[ending]))
     return _EXIT[ending]
 
 
@@ -104,13 +119,20 @@ def show(
 @app.command()
 def demo(
     if_exists: Existing = "resume",
-    task: Annotated[str, typer.Option(help="Task of the micro-world.")] = "extremes",
-    run_dir: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
+    task: Annotated[str, typer.Option(help="Task of the micro-world.")] = DEMO_TASK,
+    run_dir: Annotated[Path, typer.Option(help="Folder of the run.")] = DEMO_RUN,
+    as_json: AsJson = False,
 ) -> None:
     """Run the whole loop on the micro-world: a small student with true gaps, on this machine, without network."""
     config = cli_microworld.demo_config(task, run_dir)
-    again = "gaptutor demo" + (f" --run-dir {run_dir}" if run_dir != Path("runs/demo") else "")
-    raise typer.Exit(start(config, run_dir, if_exists, False, again))
+    again = shlex.join(
+        [
+            *("gaptutor", "demo"),
+            *(["--task", task] if task != DEMO_TASK else []),
+            *(["--run-dir", str(run_dir)] if run_dir != DEMO_RUN else []),
+        ]
+    )
+    raise typer.Exit(start(config, run_dir, if_exists, as_json, again))
 
 
 @app.command()
@@ -132,8 +154,23 @@ def evaluate(
     if as_json:
         print(json.dumps(result))
     else:
-        low, high = result["interval"]
-        Console().print(f"accuracy {result['accuracy']:.3f} (95% interval {low:.3f}–{high:.3f}, n = {result['n']})")
+        print("\n".join(_evaluated(result)))
+
+
+def _evaluated(result: dict[str, Any]) -> list[str]:
+    """What `evaluate` says, a line each."""
+    low, high = result["interval"]
+    lines = [
+        f"accuracy {result['accuracy']:.3f} (95% interval {low:.3f}–{high:.3f}, n = {result['n']})",
+        f"scored by `{result['scorer']['name']}` ({result['scorer']['why']})",
+    ]
+    if result["format"]:
+        lines.append(f"{result['format']} answers could not be read and count as wrong")
+    if result["errors"]:
+        lines.append(f"{result['errors']} items got no answer, or no verdict on it, and count neither way")
+    if aside := result["set_aside"]:
+        lines.append(f"{len(aside)} items could not be read; the first, {aside[0]['where']}: {aside[0]['reason']}")
+    return lines
 
 
 @app.command()
@@ -174,7 +211,8 @@ def doctor(as_json: AsJson = False) -> None:
                 else "[red]wrong[/red]  "
             )
             console.print(
-                f"{mark} {check.what}: {check.found}" + (f"\n        → {check.cure}" if check.cure else ""),
+                f"{mark} {escape(check.what)}: {escape(check.found)}"
+                + (f"\n        → {escape(check.cure)}" if check.cure else ""),
                 highlight=False,
             )
     raise typer.Exit(0 if all(check.ok or check.optional for check in found) else 1)
@@ -187,6 +225,9 @@ def main(argv: list[str] | None = None) -> None:
     except GaptutorError as error:
         print(f"gaptutor: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:  # of a disk or a path that no border of ours has named
+        print(f"gaptutor: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except asyncio.CancelledError:

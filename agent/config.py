@@ -4,18 +4,32 @@ Each field is documented once, by the text under it; `gaptutor init` writes that
 quote it. Secrets never stand here: fields ending in `_env` name an environment variable.
 """
 
+import difflib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from yaml.parser import ParserError  # type: ignore[import-untyped,unused-ignore]
 
 from agent.teacher.prices import Price, find_price
 from retrieval.errors import ConfigError
+
+#: Name of an environment variable. Anything else may be the secret itself, which must not be written down.
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+def _refuse_secrets(key: str, address: str) -> None:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        raise ValueError(f"{key} is no address") from None
+    if parts.password or parts.username or parts.query:
+        raise ValueError(f"{key} must hold no user, password or query; keys go into the environment")
 
 
 class Section(BaseModel):
@@ -59,6 +73,11 @@ class PoolConfig(Section):
     chroma_url: str | None = None
     """Chroma server to use instead of a folder of our own."""
 
+    @model_validator(mode="after")
+    def _no_secret_in_address(self) -> Self:
+        _refuse_secrets("pool.chroma_url", self.chroma_url or "")
+        return self
+
 
 class StudentConfig(Section):
     """The model to be adapted."""
@@ -100,7 +119,7 @@ class TeacherConfig(Section):
     """Address of the OpenAI-compatible endpoint."""
     app: str | None = None
     """MODULE:ATTRIBUTE of an ASGI application to talk to in this process instead of `base_url` (no port is opened)."""
-    api_key_env: str = "OPENAI_API_KEY"
+    api_key_env: Variable = "OPENAI_API_KEY"
     """Environment variable that holds the key. The key itself is never written anywhere."""
     concurrency: int = Field(16, ge=1)
     """Requests under way at one time."""
@@ -124,9 +143,7 @@ class TeacherConfig(Section):
 
     @model_validator(mode="after")
     def _no_secret_in_address(self) -> Self:
-        parts = urlsplit(self.base_url)
-        if parts.password or parts.username or parts.query:
-            raise ValueError("teacher.base_url must hold no user, password or query; keys go into the environment")
+        _refuse_secrets("teacher.base_url", self.base_url)
         return self
 
     @model_validator(mode="after")
@@ -236,7 +253,7 @@ class RunConfig(Section):
     """Random samples of the same number, tuned the same way: for no round, for the kept round at the end, or for every round."""
     review: bool = False
     """Wait after each diagnosis until a person has looked at the gaps."""
-    checkpoint_url: str | None = None
+    checkpoint_url_env: Variable | None = None
     """Environment variable that holds a postgresql:// address for the loop's checkpoints; if empty, SQLite in the run folder."""
     data: DataConfig
     pool: PoolConfig
@@ -245,6 +262,11 @@ class RunConfig(Section):
     diagnosis: DiagnosisConfig = DiagnosisConfig()
     selection: SelectionConfig = SelectionConfig()
     tuning: TuningConfig = TuningConfig()
+
+    @field_validator("control", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: Any) -> Any:
+        return "off" if value is False else value  # as `--set control=off` reads it
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
@@ -256,11 +278,15 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
         raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; `gaptutor init` writes a configuration") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not in UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise ConfigError(f"{path}, line {line}: not YAML ({error.problem})") from None
+    except YAMLError as error:
+        raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} holds no configuration; `gaptutor init` writes one")
     merged = _override(raw, overrides or [])
@@ -277,13 +303,15 @@ def parse_config(raw: dict[str, Any], where: str) -> RunConfig:
 
 def _override(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     for override in overrides:
-        if "=" not in override:
+        if "=" not in override or override.startswith("="):
             raise ConfigError(f"--set {override}: write it as key=value, for instance --set selection.budget=500")
     try:
         merged = OmegaConf.merge(OmegaConf.create(raw), OmegaConf.from_dotlist(overrides))
         return dict(OmegaConf.to_container(merged, resolve=False))  # type: ignore[arg-type]
     except OmegaConfBaseException as error:
-        raise ConfigError(f"--set {' '.join(overrides)}: {error}") from None
+        raise ConfigError(f"--set {' '.join(overrides)}: {str(error).splitlines()[0]}") from None
+    except ParserError:
+        raise ConfigError(f"--set {' '.join(overrides)}: brackets and quotes must be closed") from None
 
 
 _PATHS = (
@@ -309,10 +337,22 @@ def _anchor(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     return raw
 
 
+def _nearest(key: str) -> str:
+    """Which key may have been meant."""
+    known: list[str] = []
+    for name, field in RunConfig.model_fields.items():
+        inner: Any = getattr(field.annotation, "model_fields", None)
+        known += [f"{name}.{each}" for each in inner] if inner else [name]
+    found = difflib.get_close_matches(key, known, n=1)
+    return f" (is `{found[0]}` meant?)" if found else ""
+
+
 def _explain(error: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "string_pattern_mismatch" and key.endswith("_env"):
+        return f"`{key}` must be the name of an environment variable (letters, digits, _), not what it holds"
     if error["type"] == "extra_forbidden":
-        return f"there is no key `{key}`; `gaptutor init` writes a file with all of them"
+        return f"there is no key `{key}`{_nearest(key)}; `gaptutor init` writes a file with all of them"
     if error["type"] == "missing":
         return f"`{key}` is missing"
     return (

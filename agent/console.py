@@ -35,7 +35,7 @@ class Reporter:
     def say(self, text: str) -> None:
         """One line, with rich's markup."""
         if not self.quiet:
-            self.console.print(text, highlight=False)
+            self.console.print(text, highlight=False, soft_wrap=not self.console.is_terminal)
 
     @contextmanager
     def bar(self, what: str) -> Iterator[Advance]:

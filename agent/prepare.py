@@ -3,11 +3,17 @@
 All of it is made once and found again; the pool's part lies in a store that runs share, under a lock while it is made.
 """
 
+import asyncio
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from filelock import AsyncFileLock
+from filelock import AsyncFileLock, Timeout
+from rich.markup import escape
 
+from agent.answering import check_read
 from agent.config import RunConfig
 from agent.context import Context, Data
 from agent.teacher.client import Teacher
@@ -15,7 +21,7 @@ from agent.teacher.prompts import prompt
 from agent.teacher.skills import annotate
 from eval.scorers import make_scorer
 from eval.task import Item, Items, load_items, split_holdout
-from retrieval.errors import DataError, TeacherError
+from retrieval.errors import DataError, RunError, TeacherError
 from retrieval.files import digest, forget_rows, read_json, read_jsonl, storage_errors, write_json, write_jsonl
 from retrieval.overlap import overlap
 from retrieval.pool import Pool
@@ -27,10 +33,12 @@ async def make_data(context: Context) -> Data:
     config = context.config
     items, holdout = _items(context)
     scorer = make_scorer(config.data.scorer, [*items, *holdout], config.data.tolerance)
-    context.reporter.say(f"  {len(items)} items, {len(holdout)} held out; scored by `{scorer.name}` ({scorer.why})")
+    why = escape(f"scored by `{scorer.name}` ({scorer.why})")
+    context.reporter.say(f"  {len(items)} items, {len(holdout)} held out; {why}")
     with context.waiting("pool"):
         pool, index = await _pool_and_index(context)
-        excluded = _excluded(context, pool, [*items, *holdout])
+        # In threads, so that signals are heard.
+        excluded = await asyncio.to_thread(_excluded, context, pool, [*items, *holdout])
     context.folder.status(
         pool=str(pool.folder), scorer={"name": scorer.name, "why": scorer.why}, excluded=len(excluded)
     )
@@ -51,25 +59,42 @@ def _items(context: Context) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
         items, holdout = split_holdout(read.items, data.holdout_share, seed)
     _check_read(context, data.validation, read)
     _check_read(context, data.holdout or data.validation, extra)
+    if data.holdout is not None:
+        _check_apart(items, holdout, data.holdout)
     rows = [{**item.to_row(), "holdout": False} for item in items] + [
         {**item.to_row(), "holdout": True} for item in holdout
     ]
-    write_jsonl(context.folder.path / "items.jsonl", rows)
+    _keep(context.folder.path / "items.jsonl", rows)
     aside = [*read.set_aside, *extra.set_aside]
     context.folder.status(set_aside=[asdict(each) for each in aside])
     return items, holdout
 
 
-def _check_read(context: Context, path: Path, read: Items) -> None:
-    lost, total = len(read.set_aside), len(read.items) + len(read.set_aside)
-    for each in read.set_aside[:3]:
-        context.reporter.say(f"  [yellow]set aside[/yellow] {each.where}: {each.reason}")
-    if total and lost > context.config.error_budget * total:
-        first = read.set_aside[0]
-        raise DataError(
-            f"{path}: {lost} of {total} items cannot be read, more than error_budget {context.config.error_budget:.0%}; "
-            f"the first, {first.where}: {first.reason}"
+def _check_apart(items: Sequence[Item], holdout: Sequence[Item], path: Path) -> None:
+    """Raise DataError if an item of the holdout would be diagnosed too."""
+    asked = {(item.prompt_text, item.images): item.id for item in items}
+    for item in holdout:
+        if (item.prompt_text, item.images) in asked:
+            raise DataError(
+                f"{path}: item {item.id} of the holdout is in the validation set too "
+                f"({asked[item.prompt_text, item.images]}); a holdout must hold other items, so remove it from one of them"
+            )
+
+
+def _keep(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the run's items, or see that they are those it began with. Raises RunError."""
+    if path.exists() and [*read_jsonl(path)] != json.loads(json.dumps(rows)):
+        raise RunError(
+            f"the items have changed since {path.parent} began, so its rounds could not be compared; put the old files back, "
+            "or start over with --if-exists delete"
         )
+    write_jsonl(path, rows)
+
+
+def _check_read(context: Context, path: Path, read: Items) -> None:
+    for each in read.set_aside[:3]:
+        context.reporter.say(f"  [yellow]set aside[/yellow] {escape(each.where)}: {escape(each.reason)}")
+    check_read(path, read, context.config.error_budget)
 
 
 async def _pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
@@ -77,14 +102,30 @@ async def _pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
     with storage_errors(store):
         store.mkdir(parents=True, exist_ok=True)
     # One process at a time makes pools in a store; others wait here.
-    async with AsyncFileLock(store / ".lock"):
+    lock = AsyncFileLock(store / ".lock")
+    try:
+        await lock.acquire(timeout=0.1)
+    except Timeout:
+        context.reporter.say(f"  another run makes a pool in {escape(str(store))}; waiting for it")
+        await lock.acquire()
+    try:
         with context.reporter.bar("reading the pool") as advance:
-            pool = Pool.build(
-                config.pool.path, config.pool.images, store, config.pool.limit, config.seed, lambda n: advance(n, n)
+            pool = await asyncio.to_thread(
+                Pool.build,
+                config.pool.path,
+                config.pool.images,
+                store,
+                config.pool.limit,
+                config.seed,
+                lambda n: advance(n, n),
             )
         folder = pool.folder / f"skills-{_annotator(config)[:12]}"
         skills = await _annotate(context, pool, folder)
-        index = SkillIndex.build(folder / "index", pool, skills, context.embedder, config.pool.chroma_url)
+        index = await asyncio.to_thread(
+            SkillIndex.build, folder / "index", pool, skills, context.embedder, config.pool.chroma_url
+        )
+    finally:
+        await lock.release()
     return pool, index
 
 

@@ -74,7 +74,7 @@ class RunRecords:
 
     def __init__(self, path: Path) -> None:
         if not any((path / name).exists() for name in ("run.json", "config.yaml", "rounds")):
-            what = "is no run folder (it has no run.json)" if path.is_dir() else "does not exist"
+            what = "is no run folder (it has no run.json)" if path.exists() else "does not exist"
             raise RunError(f"{path} {what}; name the folder of a run, for instance runs/NAME")
         self.path = path
 

@@ -1,5 +1,6 @@
 """A strategy end to end: what the needs of a round are, and which samples of the pool meet them."""
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping
 
 from agent.context import Context, Data
@@ -22,7 +23,7 @@ async def select(context: Context, gaps: Gaps, number: int, taken: Collection[st
     matches = await match_needs(context, gaps, number)
     items = {item.id: item.question for item in data.items}
     questions = items | {diagnosis_id(number, item): question for item, question in items.items()}
-    embed_candidates(context, data, matches)
+    await asyncio.to_thread(embed_candidates, context, data, matches)  # in a thread, so that signals are heard
     return select_targeted(
         data.index,
         gaps.gaps,

@@ -1,23 +1,29 @@
 """The first node: items read, pool imported, skills named, index built. All of it is kept and found again."""
 
+from agent.config import RunConfig
 from agent.context import Context
 from agent.node import Update, node
 from agent.state import State
 from agent.teacher.prompts import SameSkills
 from agent.teacher.switch import check_teacher_judges
 from retrieval.errors import ConfigError, TeacherError
-from training.families import load_processor
 
 
 @node()
 async def prepare(context: Context, state: State) -> Update:
     """Make what every round needs (`Context.ready`); first see that the teacher is there, before hours are spent."""
+    # Imported here because it takes seconds: a second process on this run must hear at once that it is held.
+    from training.families import load_processor
+
     student, how = context.config.student, context.config.diagnosis
+    _check_files(context.config)
     load_processor(student.model, student.trust_remote_code)
     question = {"skill": "reading a clock", "candidates": ["telling the time"]}
     try:
         with context.waiting("teacher"):
-            await context.teacher.ask("same_skill", question, SameSkills)
+            probe = await context.teacher.ask("same_skill", question, SameSkills)
+            if probe.state in ("failed", "refused"):
+                raise TeacherError(f"the teacher does not answer a plain question: {probe.reason}")
             if (how.locator, how.judge) == ("answer_switch", "teacher"):
                 await check_teacher_judges(context.teacher)
     except TeacherError as error:
@@ -25,3 +31,15 @@ async def prepare(context: Context, state: State) -> Update:
         raise ConfigError(str(error)) from error
     await context.ready()
     return {}
+
+
+def _check_files(config: RunConfig) -> None:
+    """What costs nothing to look at comes first. Raises ConfigError."""
+    files = {
+        "data.validation": config.data.validation,
+        "data.holdout": config.data.holdout,
+        "pool.path": config.pool.path,
+    }
+    for key, path in files.items():
+        if path is not None and not path.exists():
+            raise ConfigError(f"{path} does not exist; set {key} to a file that does")

@@ -180,7 +180,7 @@ async def test_what_is_no_address_is_refused_and_not_quoted(
     pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
     monkeypatch.setenv(VARIABLE, url)
     with pytest.raises(ConfigError, match=f"{VARIABLE} holds no postgresql:// address") as caught:
-        await go(config(1, checkpoint_url=VARIABLE), tmp_path / "run")
+        await go(config(1, checkpoint_url_env=VARIABLE), tmp_path / "run")
     assert PASSWORD not in str(caught.value)
     assert holding(tmp_path, PASSWORD) == []
 
@@ -269,7 +269,7 @@ async def test_a_run_with_postgres_is_stopped_resumed_and_ends_as_with_sqlite(
     at: Replace, postgres: Postgres, tmp_path: Path
 ) -> None:
     run, other = tmp_path / "run", tmp_path / "other"
-    with_postgres = config(2, checkpoint_url=VARIABLE)
+    with_postgres = config(2, checkpoint_url_env=VARIABLE)
     at("retrieve", 1, stop_by_signal)
     assert await go(with_postgres, run) == "stopped"
     assert steps(run)[-1] == ("retrieve", 1)
@@ -298,7 +298,7 @@ async def test_a_connection_lost_while_a_node_works_is_made_again(
         return {}
 
     at("tune", 1, restart)
-    assert await go(config(2, checkpoint_url=VARIABLE), tmp_path) == "finished"
+    assert await go(config(2, checkpoint_url_env=VARIABLE), tmp_path) == "finished"
 
 
 @pytest.mark.served
@@ -312,10 +312,10 @@ async def test_a_run_whose_database_stays_away_is_left_and_goes_on_when_it_is_ba
     monkeypatch.setattr(agent.drive, "_DATABASE_SECONDS", 2.0)
     at("tune", 1, stop)
     with pytest.raises(StorageError, match=f"{VARIABLE} names, was lost: .*run again"):
-        await go(config(2, checkpoint_url=VARIABLE), tmp_path)
+        await go(config(2, checkpoint_url_env=VARIABLE), tmp_path)
     assert "was lost" in read_json(tmp_path / "run.json")["error"]
     postgres.start()
-    assert await go(config(2, checkpoint_url=VARIABLE), tmp_path) == "finished"
+    assert await go(config(2, checkpoint_url_env=VARIABLE), tmp_path) == "finished"
     assert set(Counter(steps(tmp_path)).values()) == {1}
 
 
@@ -325,6 +325,6 @@ async def test_a_wrong_password_is_refused_and_not_quoted(
 ) -> None:
     monkeypatch.setenv(VARIABLE, postgres.url.replace(PASSWORD, "another-4712"))
     with pytest.raises(ConfigError, match=f"{VARIABLE} names: .*password authentication failed") as caught:
-        await go(config(1, checkpoint_url=VARIABLE), tmp_path)
+        await go(config(1, checkpoint_url_env=VARIABLE), tmp_path)
     assert "4712" not in str(caught.value)
     assert holding(tmp_path, "4712") == []

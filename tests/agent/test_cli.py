@@ -3,10 +3,12 @@
 import contextlib
 import json
 import os
+import shlex
 import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,8 @@ from agent.console import Reporter
 from agent.context import Context
 from agent.init import render
 from agent.run_folder import RunFolder
-from retrieval.errors import PoolError
+from retrieval.errors import PoolError, RunError
+from retrieval.files import read_jsonl
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,10 @@ def write_items(path: Path, rows: list[dict[str, object]]) -> Path:
         ("teacher.app=no.such:app", "teacher.app"),
         ("data.scorer=magic", "magic"),
         ("pool.embedder=no-such-embedder", "no-such-embedder"),
-        ("checkpoint_url=NO_SUCH_VARIABLE", "NO_SUCH_VARIABLE"),
+        ("checkpoint_url_env=NO_SUCH_VARIABLE", "NO_SUCH_VARIABLE"),
+        ("selection.bugdet=5", "is `selection.budget` meant?"),
+        ("name=[a", "brackets"),
+        ("data.holdout=none.jsonl", "data.holdout"),
     ],
 )
 def test_a_wrong_value_is_named(capsys: pytest.CaptureFixture[str], config: Path, override: str, said: str) -> None:
@@ -92,6 +98,90 @@ def test_items_that_cannot_be_read_are_counted_and_stop_the_run_when_too_many(
     assert "items.jsonl" in err
     assert "gone.png" in err
     assert "error_budget" in err
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "teacher.api_key_env=sk-hunter2",
+        "teacher.base_url=https://user:hunter2@example.org/v1",
+        "pool.chroma_url=http://user:hunter2@example.org:8000",
+        "checkpoint_url_env=postgresql://user:hunter2@example.org/db",
+    ],
+)
+def test_a_secret_in_the_configuration_is_refused_and_written_nowhere(
+    capsys: pytest.CaptureFixture[str], config: Path, override: str
+) -> None:
+    code, err = run_with(capsys, config, override)
+    assert code == 2
+    assert "environment" in err
+    assert "hunter2" not in err
+    assert not (config.parent / "run").exists()
+
+
+def test_a_holdout_that_shares_an_item_is_refused(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    same = load_config(config).data.validation
+    code, err = run_with(capsys, config, f"data.holdout={same}")
+    assert code == 2
+    assert "in the validation set too" in err
+
+
+async def test_items_that_changed_since_the_run_began_are_refused(config: Path, tmp_path: Path) -> None:
+    own = write_items(
+        tmp_path / "own.jsonl", [{"question": f"What is {n} plus 1?", "answer": str(n + 1)} for n in range(9)]
+    )
+    loaded = load_config(config, [f"data.validation={own}", "data.holdout=null"])
+
+    async def prepare() -> None:
+        context = Context.build(loaded, RunFolder.open(config.parent / "run", loaded), Reporter(quiet=True))
+        try:
+            await context.ready()
+        finally:
+            await context.close()
+
+    await prepare()
+    await prepare()
+    own.write_text(own.read_text().replace("plus 1", "plus one"))
+    with pytest.raises(RunError, match="items have changed"):
+        await prepare()
+
+
+def test_brackets_in_the_data_are_printed_as_they_are(
+    capsys: pytest.CaptureFixture[str], config: Path, tmp_path: Path
+) -> None:
+    rows: list[dict[str, object]] = [{"question": f"Which tag is number {n}?", "answer": "[/b]"} for n in range(9)]
+    own = write_items(tmp_path / "own.jsonl", [{"question": "", "answer": "[/b]", "id": "[/i]"}, *rows])
+    code, err = run_with(capsys, config, f"data.validation={own}", "data.holdout=null", "error_budget=0")
+    assert code == 2
+    assert "question is missing" in err
+
+
+def test_a_run_is_stopped_gone_on_with_shown_and_evaluated(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    run = config.parent / "run"
+    changes = ("control=off", "tuning.epochs=1", "review=true")
+    code, err = run_with(capsys, config, *changes)
+    assert code == 4
+    assert f"{run}/rounds/01/gaps.json" in err
+    assert (run / "report.html").exists()
+    again = shlex.split(err[err.index("gaptutor run") :])
+    code, err = call(capsys, *again[1:])
+    assert code == 0
+    assert not [row for row in read_jsonl(run / "events.jsonl") if row["event"] == "node_failed"]
+    shown = said(capsys, "show", run, "--json")
+    assert [row["round"] for row in shown["rounds"]] == [0, 1]
+    test_set = load_config(config).data.validation
+    adapter = run / "rounds" / "01" / "adapter"
+    found = said(capsys, "evaluate", config, "--items", test_set, "--adapter", adapter, "--json")
+    assert found["n"] == 200, "a test set is answered whole, whatever data.limit says"
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
+    """What a command that succeeds prints as JSON."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert not ended.value.code
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
 
 
 async def test_an_index_made_with_another_embedder_is_refused(config: Path) -> None:
