@@ -11,15 +11,19 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
-from retrieval.errors import DataError, StorageError
+from retrieval.errors import DataError, GaptutorError, StorageError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_PLACE = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP}
 
 #: A log is forced to disk at least this often (seconds), so that a power cut costs no more than that.
 SYNC_SECONDS = 1.0
@@ -30,13 +34,26 @@ def storage_errors(path: Path) -> Iterator[None]:
     """Turn what the operating system says about `path` into one sentence for the user."""
     try:
         yield
-    except StorageError:
+    except GaptutorError:  # some are OSErrors too
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageError(
-            f"cannot write {path}: {reason}; make room or change its permissions, then run again"
-        ) from error
+        failure = StorageError(f"cannot write {path}: {error.strerror or error}; {_cure(error.errno)}")
+        if error.errno in _NO_PLACE | _NOT_ALLOWED:
+            failure.exit_code = 2
+        raise failure from error
+
+
+def _cure(code: int | None) -> str:
+    if code in _NO_PLACE:
+        return "name another path"
+    if code in _NOT_ALLOWED:
+        return "change its permissions or name another path, then run again"
+    return "make room, then run again" if code in _NO_ROOM else "make room or change its permissions, then run again"
+
+
+def _scratch_beside(path: Path) -> Path:
+    # Not by tempfile, whose files are for their owner alone: these come to stay, with the modes that the umask leaves.
+    return path.parent / f".{path.name}.{uuid4().hex[:8]}.tmp"
 
 
 def _sync_folder(folder: Path) -> None:
@@ -51,15 +68,15 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file atomically and durably. Raises StorageError; the old file, if any, is then untouched."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        scratch = _scratch_beside(path)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(scratch, "xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(name, path)
+            os.replace(scratch, path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            scratch.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
 
@@ -88,24 +105,24 @@ def read_json(path: Path) -> Any:
 def publish_folder(path: Path) -> Iterator[Path]:
     """A scratch folder that becomes `path` when the block ends well, and vanishes when it does not.
 
-    An older folder at `path` is replaced. Scratch folders left by a kill are removed by `clear_scratch`.
+    An older folder at `path` is replaced. Scratch folders left by a kill are removed by `clear_scratch`. Raises StorageError,
+    also for an OSError of the block.
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    try:
-        yield scratch
-        with storage_errors(path):
+        scratch = _scratch_beside(path)
+        scratch.mkdir()
+        try:
+            yield scratch
             for file in scratch.rglob("*"):
                 if file.is_file():
                     with open(file, "rb") as handle:
                         os.fsync(handle.fileno())
-            scratch.chmod(0o755)
             shutil.rmtree(path, ignore_errors=True)
             os.replace(scratch, path)
             _sync_folder(path.parent)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def clear_scratch(root: Path) -> None:
@@ -169,6 +186,8 @@ class Log:
         with storage_errors(self.path):
             line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
             if self._file.write(line) < len(line):
+                # Else the next row, if there is room again, would stand behind half of this one.
+                _cut_torn_line(self.path)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if time.monotonic() - self._synced >= SYNC_SECONDS:
                 self.sync()

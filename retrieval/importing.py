@@ -2,7 +2,7 @@
 
     STORE/<name>-<key>/  manifest.json  parts/00000.arrow  parts/00000.json  images/ab/abcd….png
 
-The key is the digest of the pool's files, image folder, limit and seed, so a pool is imported once and shared by
+The key is the digest of FORMAT and the pool's files, image folder, limit and seed, so a pool is imported once and shared by
 runs. It goes part by part; a killed import goes on after its last whole part, and the manifest comes last. In memory
 stand one part and a set entry per sample (to see ids that come twice, about 70 MB a million), never all texts or
 images. Every image is decoded once, which finds the unreadable ones and gives the perceptual hash. Not covered: an
@@ -34,8 +34,8 @@ Progress = Callable[[int], None]
 #: Records imported together; the unit that a killed import repeats. If the first part holds no sample, the file is no
 #: pool.
 PART = 4096
-#: Version of the folder's layout.
-FORMAT = 1
+#: Version of the folder's layout and of how records are read (`retrieval.formats`); part of a pool's key.
+FORMAT = 2
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),

@@ -128,13 +128,13 @@ class Pool:
         taken = self._table["questions"].take(pa.array(places, type=pa.int64()))
         return ["\n".join(questions) for questions in taken.to_pylist()]
 
-    def fingerprints(self) -> Iterator[tuple[str, list[Fingerprint], str]]:
-        """Id, image fingerprints and question of each sample, in order."""
+    def fingerprints(self) -> Iterator[tuple[str, list[Fingerprint], list[str]]]:
+        """Id, image fingerprints and the questions of the turns of each sample, in order."""
         columns = ["id", "images", "phashes", "questions"]
         for batch in self._table.select(columns).to_batches(max_chunksize=4096):
             for row in batch.to_pylist():
                 prints = [Fingerprint(*pair) for pair in zip(row["images"], row["phashes"], strict=True)]
-                yield row["id"], prints, "\n".join(row["questions"])
+                yield row["id"], prints, row["questions"]
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """The skill index: from a skill in anyone's words to the pool's samples that exercise it.
 
-    FOLDER/  manifest.json  skills.arrow  chroma-…/  (and, beside the pool, the vectors of its questions)
+    FOLDER-KEY/  manifest.json  skills.arrow  chroma-…/  (and, beside the pool, the vectors of its questions)
 
 It holds the pool's distinct skill texts, in Chroma for embeddings and in memory for BM25, and for each text its
-samples. It only proposes: whether two texts mean the same skill is for the teacher to say, since twins (largest,
-smallest) lie close together in every embedding. Below 200,000 texts Chroma's vectors are read once and searched
-exactly, since its graph is not built the same way twice; above, the graph proposes and exact similarity ranks. A
-killed build starts over; the manifest comes last. In a folder, Chroma belongs to one process.
+samples. The key is the digest of pool, embedder, Chroma server and skills: other contents are another folder and
+another collection, and none is taken away, since another run may be reading it. It only proposes: whether two texts
+mean the same skill is for the teacher to say, since twins (largest, smallest) lie close together in every embedding.
+Below 200,000 texts Chroma's vectors are read at opening and searched exactly, since its graph is not built the same
+way twice; above, the graph proposes and exact similarity ranks. A killed build starts over; the manifest comes last.
+In a folder, Chroma belongs to one process.
 """
 
 import hashlib
@@ -50,6 +52,7 @@ class SkillIndex:
         if not len(self.texts) == manifest["texts"] == count:
             self.close()
             raise PoolError(f"{folder} should hold {manifest['texts']} skills, Chroma has {count}; delete it")
+        self._store.load()
         self._questions = VectorCache(pool.folder / f"questions-{digest(embedder.name)[:12]}", embedder)
 
     @classmethod
@@ -62,29 +65,30 @@ class SkillIndex:
         chroma_url: str | None = None,
         on_progress: Progress | None = None,
     ) -> Self:
-        """Build the index of `skills` (sample id → its skills in words), or open it if just that is there.
+        """Build the index of `skills` (sample id → its skills in words) in a folder of its own beside `folder`, or open
+        it if it is there.
 
-        Samples without skills may be left out; they are then only drawn at random. Other skills or another Chroma
-        than last time replace the index. Raises PoolError if a sample is not in the pool, nothing is named at all, or
-        the folder's index was built with another embedder or for another pool.
+        Samples without skills may be left out; they are then only drawn at random. Raises PoolError if a sample is not
+        in the pool or nothing is named at all.
         """
         key = digest([_FORMAT, pool.key, embedder.name, chroma_url, _skills_digest(skills)])
         with storage_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder.parent / f".{folder.name}.lock")
+        own = folder.with_name(f"{folder.name}-{key[:12]}")
         with lock:
-            if (folder / "manifest.json").exists() and _manifest(folder, pool, embedder)["key"] == key:
-                return cls(folder, pool, embedder, chroma_url)
-            for left in folder.parent.glob(f".{folder.name}.*.tmp"):
+            for left in folder.parent.glob(f".{folder.name}-*.tmp"):
                 shutil.rmtree(left, ignore_errors=True)
-            table = _table(pool, skills)
-            vectors = embedder.encode(table["text"].to_pylist(), on_progress)
-            _publish(folder, table, vectors, {"key": key, "pool": pool.key, "embedder": embedder.name}, chroma_url)
-            return cls(folder, pool, embedder, chroma_url)
+            if not (own / "manifest.json").exists():
+                table = _table(pool, skills)
+                vectors = embedder.encode(table["text"].to_pylist(), on_progress)
+                _publish(own, table, vectors, {"key": key, "pool": pool.key, "embedder": embedder.name}, chroma_url)
+            return cls(own, pool, embedder, chroma_url)
 
     @classmethod
     def open(cls, folder: Path, pool: Pool, embedder: Embedder, chroma_url: str | None = None) -> Self:
-        """Open an index. Raises PoolError if there is none, it is not whole, or it is of another pool or embedder."""
+        """Open the index at `folder`, which is that of a built one. Raises PoolError if there is none, it is not whole,
+        or it is of another pool or embedder."""
         return cls(folder, pool, embedder, chroma_url)
 
     def close(self) -> None:
@@ -172,7 +176,7 @@ def _publish(folder: Path, table: pa.Table, vectors: Vectors, head: dict[str, st
     with publish_folder(folder) as scratch:
         _write(scratch / "skills.arrow", table)
         with VectorStore(scratch / chroma, chroma_url, f"skills-{head['key'][:16]}") as store:
-            store.replace(vectors)
+            store.write(vectors)
         write_json(scratch / "manifest.json", {"schema": _FORMAT, **head, "texts": len(table), "chroma": chroma})
 
 

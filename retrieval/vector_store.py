@@ -31,36 +31,39 @@ class VectorStore:
     """
 
     def __init__(self, folder: Path, url: str | None, name: str) -> None:
-        self._url = url
+        self._folder, self._url = folder, url
         self._client = _client(folder, url)
         self._name = name
+        self._exact: Vectors | None = None
 
-    def replace(self, vectors: Vectors) -> None:
-        """Keep these vectors, shape (rows, dimension), and nothing else. If just these are there, nothing is touched:
-        on a server, another run may be reading them."""
+    def write(self, vectors: Vectors) -> None:
+        """Keep these vectors, shape (rows, dimension). If just these are there, nothing is touched. Nothing is ever
+        taken away: on a server, another machine may be writing the same collection, or reading it."""
         with _server_errors(self._url):
             if not self._holds(vectors):
                 self._write(vectors)
 
     def _holds(self, vectors: Vectors) -> bool:
-        # How the texts were batched shows in a vector's last bits.
         if not 0 < self.count() == len(vectors):
             return False
-        return self._matrix.shape == vectors.shape and np.allclose(self._matrix, vectors, atol=1e-4)
+        kept = self._read()
+        # How the texts were batched shows in a vector's last bits.
+        return kept.shape == vectors.shape and np.allclose(kept, vectors, atol=1e-4)
 
     def _write(self, vectors: Vectors) -> None:
-        from chromadb.errors import NotFoundError
-
-        with suppress(NotFoundError, ValueError):
-            self._client.delete_collection(self._name)
-        collection = self._client.create_collection(
+        collection = self._client.get_or_create_collection(
             self._name, embedding_function=None, configuration={"hnsw": {"space": "ip"}}
         )
         for start in range(0, len(vectors), _PAGE):
             rows = range(start, min(start + _PAGE, len(vectors)))
-            collection.add(ids=[str(row) for row in rows], embeddings=vectors[rows.start : rows.stop])
+            collection.upsert(ids=[str(row) for row in rows], embeddings=vectors[rows.start : rows.stop])
         self.__dict__.pop("_collection", None)
-        self.__dict__.pop("_matrix", None)
+        self._exact = None
+
+    def load(self) -> None:
+        """Read the vectors if every one is compared; Chroma is then not asked again."""
+        with _server_errors(self._url):
+            self._exact = self._read() if self.count() <= EXACT else None
 
     def count(self) -> int:
         """Rows kept; 0 if there is no collection."""
@@ -69,9 +72,11 @@ class VectorStore:
 
     def nearest(self, vector: Vectors, k: int) -> tuple[NDArray[np.int64], Vectors]:
         """Rows and inner products of at least the k nearest (fewer only if there are fewer), in no order."""
+        if self._exact is None:
+            self.load()
+        if self._exact is not None:
+            return np.arange(len(self._exact)), self._exact @ vector
         with _server_errors(self._url):
-            if self.count() <= EXACT:
-                return np.arange(len(self._matrix)), self._matrix @ vector
             return self._proposed(vector, k)
 
     def _proposed(self, vector: Vectors, k: int) -> tuple[NDArray[np.int64], Vectors]:
@@ -100,16 +105,19 @@ class VectorStore:
         except (NotFoundError, ValueError):
             return None
 
-    @cached_property
-    def _matrix(self) -> Vectors:
+    def _read(self) -> Vectors:
+        count = self.count()
         parts: list[Any] = []
-        rows: list[int] = []
-        for start in range(0, self.count(), _PAGE):
+        rows: list[str] = []
+        for start in range(0, count, _PAGE):
             page = self._collection.get(include=["embeddings"], limit=_PAGE, offset=start)
-            parts.append(np.asarray(page["embeddings"], dtype=np.float32))
-            rows += [int(row) for row in page["ids"]]
-        matrix = np.concatenate(parts)
-        return matrix[np.argsort(rows)]
+            parts.append(page["embeddings"])
+            rows += page["ids"]
+        if sorted(rows) != sorted(map(str, range(count))):
+            at = _Server.named(self._url) if self._url else self._folder.parent
+            message = f"Chroma's collection {self._name} ({at}) does not give each of its {count} rows once"
+            raise PoolError(f"{message}; delete it and run again")
+        return np.concatenate(parts, dtype=np.float32)[np.argsort(np.array(rows, dtype=np.int64))]
 
 
 def _client(folder: Path, url: str | None) -> Any:
@@ -136,12 +144,17 @@ class _Server(NamedTuple):
 
     @classmethod
     def named(cls, url: str) -> Self:
-        """Raises PoolError if `url` is no address."""
-        parts = urlsplit(url)
+        """Raises PoolError, which does not repeat `url` (it may hold a password), if it is more or less than an
+        address."""
         with suppress(ValueError):  # of a port that is none
-            if parts.scheme in ("http", "https") and parts.hostname:
+            parts = urlsplit(url)
+            more = parts.username or parts.password or parts.path.strip("/") or parts.query or parts.fragment
+            if parts.scheme in ("http", "https") and parts.hostname and not more:
                 return cls(parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 8000))
-        raise PoolError(f"pool.chroma_url {url!r} is no address; write it as http://host:8000")
+        raise PoolError(
+            "pool.chroma_url is no address of scheme, host and port alone, without user, password, path and query; "
+            "write it as http://host:8000"
+        )
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host}:{self.port}"

@@ -209,6 +209,7 @@ class _Ranker:
         self._tiers = np.array([2 * pool[name][0] + (not steps[name]) for name in names], dtype=np.int64)
         self._texts, self._text_of = np.unique([asked[name] for name in names], return_inverse=True)
         self._vectors = vectors
+        self._matrix = np.stack([vectors[str(text)] for text in self._texts]) if names else np.zeros((0, 0))
         self._limit = limit
 
     def rank(self, question: str | None) -> list[_Candidate]:
@@ -217,7 +218,6 @@ class _Ranker:
             return []
         closeness = np.zeros(len(self._texts))
         if question is not None:
-            matrix = np.stack([self._vectors[str(text)] for text in self._texts])
-            closeness = np.round(matrix @ self._vectors[question], CLOSENESS_DIGITS)
+            closeness = np.round(self._matrix @ self._vectors[question], CLOSENESS_DIGITS)
         order = np.lexsort((-closeness[self._text_of], self._tiers))
         return [self._candidates[place] for place in order[: self._limit]]

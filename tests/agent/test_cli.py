@@ -19,7 +19,7 @@ from agent.console import Reporter
 from agent.context import Context
 from agent.init import render
 from agent.run_folder import RunFolder
-from retrieval.errors import PoolError, RunError
+from retrieval.errors import RunError
 from retrieval.files import read_jsonl
 
 
@@ -182,20 +182,6 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, An
     assert not ended.value.code
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
-
-
-async def test_an_index_made_with_another_embedder_is_refused(config: Path) -> None:
-    async def prepare(run: str, *overrides: str) -> None:
-        loaded = load_config(config, list(overrides))
-        context = Context.build(loaded, RunFolder.open(config.parent / run, loaded), Reporter(quiet=True))
-        try:
-            await context.ready()
-        finally:
-            await context.close()
-
-    await prepare("first")
-    with pytest.raises(PoolError, match="built with the embedder 'all-MiniLM-L6-v2'"):
-        await prepare("second", "pool.embedder=another")
 
 
 def test_a_run_that_is_no_run_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -75,16 +75,16 @@ def test_a_server_finds_what_a_folder_finds_also_after_reopening(
         expected = [index.search(asked, 3, "dense") for asked in ASKED]
     with SkillIndex.build(tmp_path / "index", pool, skills, embedder, server) as index:
         assert [index.search(asked, 3, "dense") for asked in ASKED] == expected
-    with SkillIndex.open(tmp_path / "index", pool, embedder, server) as index:
+    with SkillIndex.open(index.folder, pool, embedder, server) as index:
         assert [index.search(asked, 3, "dense") for asked in ASKED] == expected
-    assert not list((tmp_path / "index").glob("chroma-*")), "the server keeps the vectors, not the folder"
+    assert not list(index.folder.glob("chroma-*")), "the server keeps the vectors, not the folder"
 
 
 @pytest.mark.served
 def test_past_the_exact_limit_the_servers_graph_ranks_the_same(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = np.eye(40, 8, dtype=np.float32) + np.linspace(0, 0.1, 320, dtype=np.float32).reshape(40, 8)
     with VectorStore(Path("nowhere"), server, "skills-graph") as store:
-        store.replace(vectors)
+        store.write(vectors)
         monkeypatch.setattr(vector_store, "EXACT", 3)
         rows, scores = store.nearest(vectors[5], 2)
     best = int(np.argmax(vectors @ vectors[5]))
@@ -103,11 +103,26 @@ def test_what_another_run_reads_is_not_written_again(
 
 
 @pytest.mark.served
+def test_what_another_machine_is_writing_is_added_to_and_never_taken_away(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vector_store, "_PAGE", 2)
+    vectors = np.eye(5, 4, dtype=np.float32)
+    with VectorStore(Path("nowhere"), server, "skills-shared") as one:
+        one.write(vectors[:2])  # as far as another machine has come
+        with VectorStore(Path("nowhere"), server, "skills-shared") as other:
+            other.write(vectors)
+        assert one.count() == len(vectors)
+        one.write(vectors)
+        np.testing.assert_array_equal(one.nearest(vectors[3], 1)[1], vectors @ vectors[3])
+
+
+@pytest.mark.served
 def test_other_vectors_replace_those_of_a_collection(server: str) -> None:
     old, new = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[::-1]
     with VectorStore(Path("nowhere"), server, "skills-replaced") as store:
-        store.replace(old)
-        store.replace(new)
+        store.write(old)
+        store.write(new)
         assert np.argmax(store.nearest(old[0], 1)[1]) == 2
     with VectorStore(Path("nowhere"), server, "skills-replaced") as store:
         assert np.argmax(store.nearest(old[0], 1)[1]) == 2
@@ -121,11 +136,11 @@ def test_a_server_that_falls_silent_is_named(
     monkeypatch.setattr(vector_store, "_PATIENCE", 2.0)
     one = np.ones((1, 3), dtype=np.float32)
     with chroma(tmp_path / "data") as (url, process), VectorStore(Path("nowhere"), url, "skills-gone") as store:
-        store.replace(one)
+        store.write(one)
         process.send_signal(end)
         if end == signal.SIGKILL:
             process.wait()
-        for ask in (store.count, lambda: store.nearest(one[0], 1), lambda: store.replace(one)):
+        for ask in (store.count, lambda: store.nearest(one[0], 1), lambda: store.write(one)):
             with pytest.raises(PoolError, match=f"cannot use the Chroma server at {url}: .*{reason}"):
                 ask()
 
@@ -145,7 +160,22 @@ def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch: pytest.Monkey
             VectorStore(Path("nowhere"), url, "skills")
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "http://", "http://127.0.0.1:99999", "ftp://127.0.0.1:8000"])
-def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(PoolError, match="is no address"):
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:8000",
+        "http://",
+        "http://127.0.0.1:99999",
+        "ftp://127.0.0.1:8000",
+        "http://[::1:8000",
+        "http://me@127.0.0.1:8000",
+        "http://me:secret@127.0.0.1:8000",
+        "http://127.0.0.1:8000/secret",
+        "http://127.0.0.1:8000?token=secret",
+        "http://127.0.0.1:8000#secret",
+    ],
+)
+def test_what_is_no_address_alone_is_refused_in_a_sentence_that_tells_no_secret(url: str) -> None:
+    with pytest.raises(PoolError, match="is no address") as caught:
         VectorStore(Path("nowhere"), url, "skills")
+    assert "secret" not in str(caught.value)

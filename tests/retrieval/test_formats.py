@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval import PoolRow, Sample, SetAside, Turn, read_pool, write_trl
+from retrieval.files import digest
+from retrieval.importing import FORMAT
 from tests.retrieval.conftest import draw_scene
 
 
@@ -112,10 +114,21 @@ def test_choices_of_a_csv_are_shown_as_those_of_items_are(tmp_path: Path, choice
 def test_markers_go_from_the_ends_and_become_words_inside_a_sentence(tmp_path: Path) -> None:
     row = {"images": ["a.png", "b.png"], "question": "Compare <image> with <image>.", "answer": "Same."}
     assert _good(_one(tmp_path, row)).turns[0].question == "Compare image 1 with image 2."
+    row["question"] = "Is <IMAGE> the first?\n<image>"
+    assert _good(_one(tmp_path, row)).turns[0].question == "Is image 1 the first?"
+    row["question"] = "<image>\nIs <Image> the second?"
+    assert _good(_one(tmp_path, row)).turns[0].question == "Is image 2 the second?"
     row["question"] = "<image><image>\nSame?\n"
     assert _good(_one(tmp_path, row)).turns[0].question == "Same?"
     plain = {"question": "Is <image> a tag?", "answer": "no"}
     assert _good(_one(tmp_path, plain)).turns[0].question == "Is <image> a tag?"
+
+
+def test_images_are_counted_over_all_turns(tmp_path: Path) -> None:
+    asked = ["<image> What?", "And <image>?", "Is <image> last?"]
+    chat = [{"role": role, "content": text} for ask in asked for role, text in (("user", ask), ("assistant", "a"))]
+    row = _good(_one(tmp_path, {"images": ["a.png", "b.png", "c.png"], "messages": chat}))
+    assert [turn.question for turn in row.turns] == ["What?", "And image 2?", "Is image 3 last?"]
 
 
 def test_image_paths_are_relative_to_the_folder_given(tmp_path: Path) -> None:
@@ -164,6 +177,39 @@ def test_what_is_no_sample_is_set_aside_with_the_reason(tmp_path: Path, row: dic
 def test_the_images_column_goes_before_what_messages_name(tmp_path: Path) -> None:
     row = _shown({"type": "image_url", "image_url": {"url": "https://example.org/a.png"}})
     assert _good(_one(tmp_path, {**row, "images": ["b.png"]})).images == (tmp_path / "b.png",)
+
+
+PINNED: list[dict[str, Any]] = [
+    *SHAPES.values(),
+    {"id": 7, "question": "Which?", "choices": ["A. red", "B. blue"], "answer": "A", "source": "s"},
+    {"question": "Which?", "options": "red|blue", "answer": True},
+    {"instruction": "Translate.", "input": "Hund", "output": "dog"},
+    {"images": "a.png|b.png", "query": "Is <IMAGE> like <image>?\n<image>", "response": 3.5},
+    {"conversations": json.dumps([{"from": "system", "value": "Be brief."}, {"from": "human", "value": "q"}, _SAID])},
+    {"messages": [{"role": "user", "content": "q"}]},
+    {"question": "<image>?", "answer": "a"},
+    {"question": "q", "choices": ["one"], "answer": "one"},
+]
+
+
+def test_records_are_read_as_the_version_in_the_pools_key_says(tmp_path: Path) -> None:
+    path = tmp_path / "pool.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in PINNED))
+    rows = [
+        [
+            row.id,
+            [[turn.question, turn.answer] for turn in row.turns],
+            [Path(str(p)).name for p in row.images],
+            row.source,
+        ]
+        if isinstance(row, PoolRow)
+        else row.reason
+        for row in read_pool(path)
+    ]
+    assert (FORMAT, digest(rows)[:16]) == (2, "54dcb6d00bc7fa38"), (
+        "records are read otherwise than before: raise FORMAT, so that no pool of the old reading is found again, "
+        "and write the new pair here"
+    )
 
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).map(str.strip).filter(bool)

@@ -1,10 +1,18 @@
 import json
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from retrieval import Pool, overlap
+from retrieval.cells import with_choices
+from retrieval.images import Fingerprint
+from retrieval.overlap import wordings
 from tests.retrieval.conftest import MakePool, draw_scene, llava_row
 
 
@@ -38,6 +46,44 @@ def test_a_question_counts_only_for_samples_without_an_image(pool: Pool) -> None
     assert found == {"s010": "asks a validation question"}
 
 
+ASKED = with_choices("Which of the two is heavier?", ["iron", "the feather"])
+TEXT_ONLY = {
+    "its columns": {"question": "Which of the two is heavier?", "choices": ["the feather", "iron"], "answer": "B"},
+    "no choices": {"question": "which of the two is  HEAVIER?", "answer": "iron"},
+    "choices in the text": {"question": f"{ASKED}\nAnswer with the letter.", "answer": "A"},
+    "brackets below a heading": {
+        "question": "Which of the two is heavier?\nOptions:\n(a) iron\n(b) lead\n(c) gold",
+        "answer": "gold",
+    },
+    "a later turn": {
+        "messages": [
+            {"role": role, "content": text}
+            for role, text in zip(["user", "assistant"] * 2, ["Hello!", "Hello.", ASKED, "A"], strict=True)
+        ]
+    },
+    "another question": {"question": "Which of the two is lighter?", "choices": ["iron", "the feather"], "answer": "B"},
+    "more than the question": {"question": "Which of the two is heavier? And why?", "answer": "iron"},
+    "a list that is no choice": {"question": "Which of the two is heavier?\nA. Smith asked this.", "answer": "iron"},
+}
+
+
+@pytest.mark.parametrize("question", ["Which of the two is heavier?", ASKED])
+def test_a_question_is_found_in_any_turn_and_with_any_choices(tmp_path: Path, question: str) -> None:
+    (tmp_path / "p.json").write_text(json.dumps([{"id": name, **row} for name, row in TEXT_ONLY.items()]))
+    pool = Pool.build(tmp_path / "p.json", None, tmp_path / "store")
+    assert list(overlap(pool, [], [question])) == list(TEXT_ONLY)[:5]
+
+
+_LINE = st.text(st.sampled_from("aAbB.) \t\n(?é"), min_size=1).map(str.strip).filter(bool)
+_CHOICE = st.text(st.sampled_from("aAbB.) (?é"), min_size=1).map(str.strip).filter(bool)
+
+
+@given(_LINE, st.lists(_CHOICE, min_size=2, max_size=5), st.lists(_CHOICE, min_size=2, max_size=5))
+def test_choices_do_not_hide_a_question(question: str, ours: list[str], theirs: list[str]) -> None:
+    asked = [wordings(text) for text in (question, with_choices(question, ours), with_choices(question, theirs))]
+    assert all(not one.isdisjoint(other) for one in asked for other in asked)
+
+
 def test_every_sample_that_shows_the_image_is_found(tmp_path: Path) -> None:
     draw_scene(1).save(tmp_path / "a.png")
     draw_scene(2).save(tmp_path / "b.png")
@@ -52,3 +98,23 @@ def test_validation_images_that_cannot_be_read_are_passed_over(pool: Pool, tmp_p
     (tmp_path / "empty.png").write_bytes(b"")
     images = [tmp_path / "none.png", tmp_path / "empty.png", tmp_path / "pictures" / "001.png"]
     assert set(overlap(pool, images, [])) == {"s001"}
+
+
+class _Many:
+    """A pool of so many samples, each with an image of its own, that are made as they are asked for."""
+
+    def fingerprints(self) -> Iterator[tuple[str, list[Fingerprint], list[str]]]:
+        for number in range(20_000):
+            yield f"s{number}", [Fingerprint(f"{number:064x}.png", number << 32)], ["What is it?"]
+
+
+def test_what_does_not_overlap_takes_no_memory(tmp_path: Path) -> None:
+    draw_scene(1).save(path := tmp_path / "a.png")
+    pool = cast(Pool, cast(Any, _Many()))
+    overlap(pool, [path], ["Where is it?"])
+    tracemalloc.start()
+    try:
+        assert overlap(pool, [path], ["Where is it?"]) == {}
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()

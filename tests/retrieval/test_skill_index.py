@@ -1,10 +1,12 @@
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +15,7 @@ import pytest
 
 from retrieval import Embedder, Gap, Pool, Shares, SkillIndex, gap_id, select_targeted, vector_store
 from retrieval.errors import PoolError
+from retrieval.vector_store import VectorStore
 from tests.retrieval.conftest import llava_row
 
 SKILLS = [
@@ -131,18 +134,34 @@ def test_twins_are_proposed_but_only_what_the_teacher_confirms_is_selected(
     }
 
 
-def test_building_again_opens_and_other_skills_replace(
-    build: Build, skills: dict[str, list[str]], pool: Pool, tmp_path: Path
-) -> None:
+def test_building_again_opens_what_is_there(build: Build, skills: dict[str, list[str]]) -> None:
     first = build(skills)
-    made = (tmp_path / "index" / "manifest.json").stat().st_mtime_ns
-    assert build(skills).key == first.key
-    assert (tmp_path / "index" / "manifest.json").stat().st_mtime_ns == made
-    skills["s000"] = ["naming a rare shape"]
-    changed = build(skills)
-    assert changed.samples("naming a rare shape") == ["s000"]
-    assert changed.search("rare shape", 1)[0].text == "naming a rare shape"
+    made = (first.folder / "manifest.json").stat().st_mtime_ns
+    assert build(skills).folder == first.folder
+    assert (first.folder / "manifest.json").stat().st_mtime_ns == made
+
+
+def test_other_skills_are_another_index_and_leave_a_running_one_alone(
+    build: Build, skills: dict[str, list[str]], tmp_path: Path
+) -> None:
+    running = build(skills)
+    other = build({**skills, "s000": ["naming a rare shape"]})
+    assert other.samples("naming a rare shape") == ["s000"]
+    assert other.search("rare shape", 1)[0].text == "naming a rare shape"
+    assert running.folder.is_dir()
+    assert "naming a rare shape" not in [hit.text for hit in running.search("rare shape", 50)]
+    assert running.samples(SKILLS[0])[0] == "s000"
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_an_open_index_does_not_look_at_its_folder_again(
+    build: Build, skills: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = build(skills)
+    shutil.rmtree(index.folder)
+    monkeypatch.delattr(VectorStore, "_read")
+    assert index.search("the least of the numerals", 1)[0].text == "picking the smallest digit"
+    assert len(index.samples(SKILLS[0])) == COUNT // len(SKILLS)
 
 
 def test_another_chroma_gets_a_collection_of_its_own(
@@ -173,17 +192,27 @@ def test_the_default_embedder_is_one_under_both_of_its_names(
         assert index.key == key
 
 
-def test_another_embedder_or_pool_is_refused_and_says_what_to_do(
+def test_opening_with_another_embedder_or_pool_is_refused_and_says_what_to_do(
     build: Build, skills: dict[str, list[str]], pool: Pool, tmp_path: Path
 ) -> None:
     build(skills).close()
-    for call in (SkillIndex.open, lambda *given: SkillIndex.build(given[0], given[1], skills, given[2])):
-        with pytest.raises(PoolError, match="built with the embedder 'all-MiniLM-L6-v2', not 'another'"):
-            call(tmp_path / "index", pool, Embedder("another"))
+    folder = build(skills).folder
+    with pytest.raises(PoolError, match="built with the embedder 'all-MiniLM-L6-v2', not 'another'"):
+        SkillIndex.open(folder, pool, Embedder("another"))
     (tmp_path / "pool2.json").write_text(json.dumps([llava_row(1, image=False)]))
     other = Pool.build(tmp_path / "pool2.json", None, tmp_path / "store")
     with pytest.raises(PoolError, match="another pool"):
-        SkillIndex.open(tmp_path / "index", other, Embedder())
+        SkillIndex.open(folder, other, Embedder())
+
+
+def test_another_embedder_gets_an_index_of_its_own(
+    build: Build, skills: dict[str, list[str]], pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build(skills)
+    monkeypatch.setattr(Embedder, "encode", lambda self, texts, _: np.eye(8, dtype=np.float32)[: len(texts)])
+    with SkillIndex.build(tmp_path / "index", pool, skills, Embedder("another")) as other:
+        assert other.folder != first.folder
+        assert first.folder.is_dir()
 
 
 def test_an_index_that_is_none_or_not_whole_says_so(
@@ -191,11 +220,21 @@ def test_an_index_that_is_none_or_not_whole_says_so(
 ) -> None:
     with pytest.raises(PoolError, match="no skill index"):
         SkillIndex.open(tmp_path / "index", pool, embedder)
-    build(skills).close()
-    manifest = json.loads((tmp_path / "index" / "manifest.json").read_text())
-    (tmp_path / "index" / "manifest.json").write_text(json.dumps(manifest | {"texts": 99}))
+    (index := build(skills)).close()
+    manifest = json.loads((index.folder / "manifest.json").read_text())
+    (index.folder / "manifest.json").write_text(json.dumps(manifest | {"texts": 99}))
     with pytest.raises(PoolError, match="99 skills"):
-        SkillIndex.open(tmp_path / "index", pool, embedder)
+        SkillIndex.open(index.folder, pool, embedder)
+
+
+@pytest.mark.parametrize("given", [["0", "1", "1"], ["0", "1", "3"], ["0", "1"], ["0", "1", "x"]])
+def test_rows_that_come_twice_or_not_at_all_are_an_error(tmp_path: Path, given: list[str]) -> None:
+    with VectorStore(tmp_path, None, "skills") as store:
+        store.write(np.eye(3, dtype=np.float32))
+        page = {"ids": given, "embeddings": np.eye(len(given), 3, dtype=np.float32)}
+        store.__dict__["_collection"] = SimpleNamespace(count=lambda: 3, get=lambda **_: page)
+        with pytest.raises(PoolError, match="does not give each of its 3 rows once"):
+            store.load()
 
 
 def test_skills_of_unknown_samples_or_none_at_all_are_errors(build: Build, skills: dict[str, list[str]]) -> None:
@@ -208,10 +247,9 @@ def test_skills_of_unknown_samples_or_none_at_all_are_errors(build: Build, skill
 def test_past_the_exact_limit_the_graph_proposes_and_ranks_the_same_here(
     build: Build, skills: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index = build(skills)
-    exact = index.search("reading numbers", 2, "dense")
+    exact = build(skills).search("reading numbers", 2, "dense")
     monkeypatch.setattr(vector_store, "EXACT", 3)
-    found = index.search("reading numbers", 2, "dense")
+    found = build(skills).search("reading numbers", 2, "dense")
     assert [hit.text for hit in found] == [hit.text for hit in exact]
     np.testing.assert_allclose([hit.score for hit in found], [hit.score for hit in exact], atol=1e-5)
 
@@ -246,7 +284,7 @@ def test_a_killed_build_starts_over(
     (tmp_path / "skills.json").write_text(json.dumps(skills))
     command = [sys.executable, "-c", _CHILD, pool.folder, tmp_path / "index", tmp_path / "skills.json", moment]
     assert subprocess.run(list(map(str, command)), check=False).returncode == -signal.SIGKILL
-    assert not (tmp_path / "index" / "manifest.json").exists()
+    assert not list(tmp_path.glob("index-*/manifest.json"))
     index = build(skills)
     assert len(index.search("digit", 50)) == len(SKILLS)
-    assert not list(tmp_path.glob(".index.*.tmp"))
+    assert not list(tmp_path.glob(".index-*.tmp"))

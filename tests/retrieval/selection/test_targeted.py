@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from retrieval import Gap, Hit, Mode, Selected, Shares, Sibling, gap_id, select_targeted
 from retrieval.embedding import Vectors
 from retrieval.order import apportion
+from retrieval.selection.targeted import _Ranker
 
 ANGLES = 7
 
@@ -288,3 +289,19 @@ def test_needs_survive_being_written(need: Gap | Sibling) -> None:
 def test_shares_are_by_largest_remainder() -> None:
     assert apportion(10, (0.5, 0.2, 0.3)) == [5, 2, 3]
     assert apportion(1, (0.5, 0.2, 0.3)) == [1, 0, 0]
+
+
+def test_vectors_are_gathered_once_however_many_errors_there_are() -> None:
+    looks: Counter[str] = Counter()
+
+    class Counted(dict[str, Vectors]):
+        def __getitem__(self, text: str) -> Vectors:
+            looks[text] += 1
+            return super().__getitem__(text)
+
+    asked = {f"s{number}": f"q{number}" for number in range(ANGLES)}
+    vectors = Counted({text: np.ones(2, dtype=np.float32) for text in [*asked.values(), "error"]})
+    ranker = _Ranker(dict.fromkeys(asked, (0, "a")), asked, dict.fromkeys(asked, True), vectors, ANGLES, 0)
+    for _ in range(5):
+        assert len(ranker.rank("error")) == ANGLES
+    assert looks == Counter(asked.values()) + Counter({"error": 5})
