@@ -13,6 +13,7 @@ from eval.answers import Evaluation
 from eval.scorers import make_scorer
 from eval.task import Item
 from retrieval.files import Log, read_json, read_jsonl
+from retrieval.pool import Pool
 from retrieval.rationale import parse_rationale
 
 #: Below this share of answers with two steps or more, the student is helped to keep writing them.
@@ -25,18 +26,23 @@ def steps_are_lost(context: Context, number: int) -> bool:
     return found.validation.with_steps < LEAST_WITH_STEPS
 
 
+def without_steps(pool: Pool, ids: Sequence[str]) -> list[str]:
+    """Those of the samples that rationales are written for: of one turn, and no steps."""
+    samples = (pool.get(each) for each in ids)
+    return [sample.id for sample in samples if len(sample.turns) == 1 and not sample.has_steps]
+
+
 async def write_own_rationales(context: Context, ids: Sequence[str], path: Path) -> None:
     """Write to `path` what the untuned student says to each of these samples that has one turn and no steps, and whether that
     is right. A kill costs one batch.
     """
     pool = (await context.ready()).pool
-    samples = [pool.get(each) for each in ids]
-    gold = {s.id: s.turns[0].answer for s in samples if len(s.turns) == 1 and not s.has_steps}
+    samples = [pool.get(each) for each in without_steps(pool, ids)]
+    gold = {s.id: s.turns[0].answer for s in samples}
     prompt = context.config.student.rationale_prompt
     requests = [
         Request(s.id, prompt.replace("{question}", s.question), tuple(pool.image_path(image) for image in s.images))
         for s in samples
-        if s.id in gold
     ]
     done = {row["sample"] for row in read_jsonl(path)}
     with Log(path) as log, context.reporter.bar("the student's own rationales") as advance, context.waiting("student"):

@@ -12,13 +12,15 @@ from safetensors.torch import load_file, save_file
 from retrieval.errors import TuningError
 from retrieval.files import publish_folder
 from training.families import load_config, load_model, load_processor
+from training.saving import saving
 
 
 def compose(model: str, adapter: Path, out: Path, trust_remote_code: bool = False) -> None:
     """Write a whole model folder `out`: the model with the adapter merged in, in the precision it is stored in.
 
     Tensors keep the names that the model's own files give them, which is what servers look for. Raises ConfigError if
-    `model` is no model folder, TuningError if the adapter does not fit it or holds numbers that are not finite.
+    `model` is no model folder, TuningError if the adapter does not fit it or holds numbers that are not finite,
+    StorageError if there is no room.
     """
     processor = load_processor(model, trust_remote_code)
     stored = load_config(model, trust_remote_code).dtype or torch.float32
@@ -28,7 +30,7 @@ def compose(model: str, adapter: Path, out: Path, trust_remote_code: bool = Fals
     except (ValueError, RuntimeError, KeyError) as error:
         first = str(error).strip().split("\n")[0]
         raise TuningError(f"the adapter in {adapter} cannot be merged into {model}: {first}") from error
-    with publish_folder(out) as scratch:
+    with publish_folder(out) as scratch, saving(out):
         merged.to(stored).save_pretrained(scratch)
         processor.save_pretrained(scratch)
         if Path(model).is_dir():

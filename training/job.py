@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from retrieval.errors import DataError, TuningError
+from retrieval.errors import DataError, GaptutorError, RunError, StorageError, TuningError
 from retrieval.files import (
     clear_scratch,
     digest,
@@ -37,6 +37,18 @@ HALVINGS = 3
 GRACE = 30.0
 #: Seconds to wait for the work folder's lock: a child killed along with its parent may be about to let go of it.
 LOCK_WAIT = 10.0
+#: The child's exit codes where it was told to leave, and where it found no room.
+LEFT, NO_ROOM = 3, 4
+#: What a child failed of that said nothing, by its exit code. 120 is Python's own where it cannot get rid of its last words.
+_KINDS = {
+    -signal.SIGKILL: "killed",
+    -signal.SIGTERM: "left",
+    LEFT: "left",
+    NO_ROOM: "storage",
+    120: "storage",
+}
+#: What is no fault of the tuning: started again, it goes on from its last checkpoint.
+_LATER: dict[str, type[GaptutorError]] = {"storage": StorageError, "busy": RunError, "left": RunError}
 #: What Python runs as the child.
 CHILD = ("-m", "training.lora")
 #: Seconds between looks at the child's log.
@@ -143,7 +155,8 @@ async def tune(job: TuningJob, on_progress: Callable[[Progress], None] | None = 
 
     When memory runs out the micro-batch is halved, at most HALVINGS times, and the effective batch stays. A child
     that was killed goes on once as it was; killed again, it counts as out of memory. If the task is cancelled the
-    child saves a checkpoint and ends. Raises TuningError with the child's reason; nothing is published then.
+    child saves a checkpoint and ends. Raises TuningError with the child's reason; StorageError, or RunError where another
+    process is at it or has ended the child, if the same job may go on later. Nothing is published then.
     """
     key = job.key()
     done = published(job.out, key)
@@ -155,6 +168,8 @@ async def tune(job: TuningJob, on_progress: Callable[[Progress], None] | None = 
         failure = await _run_child(job, on_progress or (lambda progress: None))
         if failure is None:
             return _publish(job, key)
+        if failure["kind"] in _LATER:
+            raise _LATER[failure["kind"]](failure["message"])
         kills += failure["kind"] == "killed"
         if failure["kind"] == "killed" and kills == 1:
             continue
@@ -177,24 +192,28 @@ def published(out: Path, key: str) -> TuningResult | None:
 
 def _open_work(job: TuningJob, key: str) -> TuningJob:
     """Make the work folder this job's own, empty unless an earlier life of the same job left it, and bring back its
-    micro-batch."""
+    micro-batch. Raises RunError if another process has it."""
     with storage_errors(job.work):
         job.work.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(job.work / "lock", timeout=LOCK_WAIT):
-            owner = job.work / "key.json"
-            if not owner.is_file() or read_json(owner) != key:
-                for left in job.work.iterdir():
-                    if left.name != "lock":
-                        shutil.rmtree(left) if left.is_dir() else left.unlink()
-                job.log_path.unlink(missing_ok=True)
-                _log_of_child(job).unlink(missing_ok=True)
-                write_json(owner, key)
-            clear_scratch(job.work)
-    except Timeout:
-        raise TuningError(f"another process is tuning in {job.work}; wait for it or end it") from None
+        try:
+            with FileLock(job.work / "lock", timeout=LOCK_WAIT):
+                _claim(job, key)
+        except Timeout:
+            raise RunError(f"another process is tuning in {job.work}; wait for it or end it") from None
     smaller = job.work / "micro.json"
     return replace(job, micro_batch_size=read_json(smaller)) if smaller.is_file() else job
+
+
+def _claim(job: TuningJob, key: str) -> None:
+    owner = job.work / "key.json"
+    if not owner.is_file() or read_json(owner) != key:
+        for left in job.work.iterdir():
+            if left.name != "lock":
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        job.log_path.unlink(missing_ok=True)
+        _log_of_child(job).unlink(missing_ok=True)
+        write_json(owner, key)
+    clear_scratch(job.work)
 
 
 async def _run_child(job: TuningJob, on_progress: Callable[[Progress], None]) -> dict[str, str] | None:
@@ -263,9 +282,13 @@ def _failure(job: TuningJob, code: int) -> dict[str, str]:
     if said.is_file():
         failure: dict[str, str] = read_json(said)
         return failure
-    kind = "killed" if code == -signal.SIGKILL else "fault"
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    return {"kind": kind, "message": f"the tuning process {how}: {_last_words(_log_of_child(job))}"}
+    messages = {
+        "left": "the tuning process was told to leave; run again to go on",
+        "storage": f"cannot write {job.work}; make room or change its permissions, then run again",
+    }
+    kind = _KINDS.get(code, "fault")
+    return {"kind": kind, "message": messages.get(kind, f"the tuning process {how}: {_last_words(_log_of_child(job))}")}
 
 
 def _last_words(log: Path) -> str:

@@ -2,19 +2,20 @@
 
 It ends with its parent, holds the work folder's lock, and leaves what went wrong in `failure.json`. With several
 processes it hands itself to accelerate's launcher, whose workers come back here. Exit codes: 0 done, 1 failed, 3 told
-to leave before the end.
+to leave before the end, 4 found no room (for `failure.json` neither, perhaps).
 """
 
 import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from retrieval.errors import GaptutorError
-from retrieval.files import write_json
-from training.job import LOCK_WAIT, TuningJob
+from retrieval.errors import GaptutorError, StorageError
+from retrieval.files import storage_errors, write_json
+from training.job import LEFT, LOCK_WAIT, NO_ROOM, TuningJob
 
 _PR_SET_PDEATHSIG = 1
 
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> int:
             _see_one_gpu()
             return _guarded(job)
     except Timeout:
-        return _fail(job, "fault", f"another process is tuning in {job.work}; wait for it or end it")
+        return _fail(job, "busy", f"another process is tuning in {job.work}; wait for it or end it")
 
 
 def _end_with_parent(parent: int | None) -> None:
@@ -56,8 +57,18 @@ def _launch(job: TuningJob, job_file: str) -> int:
     """Start the workers and end with the first that fails. accelerate's launcher knows several processes on GPUs
     only; on CPUs its own way would be MPI, so torch's launcher, which it uses underneath, is called directly."""
     import torch
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    if torch.cuda.is_available():
+    try:
+        _launch_workers(job, job_file, torch.cuda.is_available())
+    except ChildFailedError as error:
+        _, first = error.get_first_failure()
+        return max(1, first.exitcode)
+    return 0 if (job.work / "result.json").is_file() else LEFT
+
+
+def _launch_workers(job: TuningJob, job_file: str, on_gpus: bool) -> None:
+    if on_gpus:
         from accelerate.commands.launch import launch_command, launch_command_parser
 
         options = [
@@ -75,7 +86,6 @@ def _launch(job: TuningJob, job_file: str) -> int:
         from torch.distributed.run import main as torchrun
 
         torchrun(["--standalone", "--nproc_per_node", str(job.processes), "--module", "training.lora", job_file])
-    return 0 if (job.work / "result.json").is_file() else 3
 
 
 class _Stop:
@@ -90,20 +100,21 @@ class _Stop:
 
 
 def _guarded(job: TuningJob) -> int:
-    """Run the job and sort what goes wrong into memory and faults."""
+    """Run the job and sort what goes wrong into memory, storage and faults."""
     stop = _Stop()
     import torch
 
     from training.tune import run
 
     try:
-        return 0 if run(job, lambda: stop.asked) else 3
+        with storage_errors(job.work):
+            return 0 if run(job, lambda: stop.asked) else LEFT
     except (torch.OutOfMemoryError, MemoryError) as error:
         return _fail(job, "memory", f"out of memory with {job.micro} samples at a time: {_first_line(error)}")
+    except StorageError as error:
+        return _fail(job, "storage", str(error))
     except GaptutorError as error:
         return _fail(job, "fault", str(error))
-    except OSError as error:
-        return _fail(job, "fault", f"cannot write in {job.work}: {error.strerror or error}; make room and run again")
     except RuntimeError as error:
         if "can't allocate memory" in str(error) or "out of memory" in str(error):
             return _fail(job, "memory", f"out of memory with {job.micro} samples at a time: {_first_line(error)}")
@@ -111,9 +122,11 @@ def _guarded(job: TuningJob) -> int:
 
 
 def _fail(job: TuningJob, kind: str, message: str) -> int:
-    print(message, file=sys.stderr)
-    write_json(job.work / "failure.json", {"kind": kind, "message": message})
-    return 1
+    with suppress(StorageError):
+        write_json(job.work / "failure.json", {"kind": kind, "message": message})
+    with suppress(OSError):
+        print(message, file=sys.stderr)
+    return NO_ROOM if kind == "storage" else 1
 
 
 def _first_line(error: BaseException) -> str:

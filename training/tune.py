@@ -20,6 +20,7 @@ from training.families import family_of, load_model, load_processor, resolve_dty
 from training.fused import fuse
 from training.job import TuningJob
 from training.prepare import Prepared, prepare
+from training.saving import saving
 
 #: Rows of the log over a whole tuning, about.
 ROWS = 200
@@ -181,6 +182,10 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         embedded[mask] = features.to(embedded.dtype)
         return embedded
 
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        with saving(self.job.work):
+            super()._save_checkpoint(model, trial)
+
     def training_step(self, *inputs: Any, **named: Any) -> torch.Tensor:
         """As the Trainer's; the step's loss is added up for the log."""
         loss: torch.Tensor = super().training_step(*inputs, **named)
@@ -282,7 +287,8 @@ def _finish(job: TuningJob, model: PeftModel, data: Prepared, steps: int) -> Non
             "the tuned adapter is all zeros and would change nothing; raise tuning.learning_rate or tuning.epochs"
         )
     folder = job.work / "adapter"
-    model.save_pretrained(str(folder), safe_serialization=True)
+    with saving(folder):
+        model.save_pretrained(str(folder), safe_serialization=True)
     for extra in folder.iterdir():
         if extra.name not in ("adapter_config.json", "adapter_model.safetensors"):
             extra.unlink()

@@ -1,10 +1,15 @@
 """The random control: as many samples as the round had, drawn at random, tuned and evaluated the same way."""
 
+from dataclasses import asdict
+
+from rich.markup import escape
+
 from agent.answering import answer_sets
 from agent.context import Context
 from agent.node import Update, node
+from agent.nodes.decide import note_figures
 from agent.nodes.tune import tune_on, union
-from agent.rehearsal import own_rationales, write_own_rationales
+from agent.rehearsal import own_rationales, without_steps, write_own_rationales
 from agent.state import State
 from retrieval.errors import TuningError
 from retrieval.files import read_jsonl, write_jsonl
@@ -44,11 +49,13 @@ async def _make(context: Context, number: int) -> None:
     ids = [each.sample for each in chosen]
     helped = sum(len(read_jsonl(context.folder.round(each) / "rationales.jsonl")) for each in range(1, number + 1))
     if helped:  # as many as the rounds asked for
-        await write_own_rationales(context, ids[:helped], folder / "rationales.jsonl")
+        asked = without_steps(data.pool, ids)[:helped]
+        await write_own_rationales(context, asked, folder / "rationales.jsonl")
     try:
-        await tune_on(context, ids, folder, own_rationales(folder / "rationales.jsonl"))
+        result = await tune_on(context, ids, folder, own_rationales(folder / "rationales.jsonl"))
     except TuningError as error:
         context.folder.event("control_failed", round=number, error=str(error))
-        context.reporter.say(f"[red]the control could not be tuned:[/red] {error}")
+        context.reporter.say(f"[red]the control could not be tuned:[/red] {escape(str(error))}")
         return
+    note_figures(context, round=number, arm="control", **asdict(result))
     await answer_sets(context, folder, number, folder / "adapter")

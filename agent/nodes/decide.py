@@ -1,12 +1,14 @@
 """Is the round better than the best so far, and does the loop go on?"""
 
+from typing import Any
+
 from agent.answering import read_answers
 from agent.context import Context
 from agent.node import Update, node, node_seconds
 from agent.state import State
 from eval.answers import correctness
 from eval.statistics import Plateau, plateau
-from retrieval.files import write_json
+from retrieval.files import read_jsonl, write_json
 
 
 @node(inputs=("answers.jsonl",), outputs=("round.json",))
@@ -21,9 +23,16 @@ async def decide(context: Context, state: State) -> Update:
     best, test = found.best_round, found.tests[number]
     p_value = test.p_value if test else None
     write_round(context, number, p_value, bool(number and best == number))
-    context.folder.metric(round=number, accuracy=state["accuracies"][number], best_round=best, p_value=p_value)
+    note_figures(context, round=number, accuracy=state["accuracies"][number], best_round=best, p_value=p_value)
     context.folder.status(best_round=best)
     return {"best_round": best, "since_best": found.since_best, "stop_reason": _stop_reason(context, state, found)}
+
+
+def note_figures(context: Context, **figures: Any) -> None:
+    """Note figures in metrics.jsonl, unless an attempt at the node that was killed has noted the same."""
+    rows = read_jsonl(context.folder.path / "metrics.jsonl")
+    if not any(figures.items() <= row.items() for row in rows):
+        context.folder.metric(**figures)
 
 
 def write_round(context: Context, number: int, p_value: float | None, better: bool) -> None:

@@ -16,7 +16,8 @@ async def finish(context: Context, state: State) -> Update:
     best = state["best_round"]
     if best:
         with publish_folder(context.folder.path / "best") as scratch:
-            shutil.copytree(context.folder.round(best) / "adapter", scratch, dirs_exist_ok=True)
+            for file in (context.folder.round(best) / "adapter").iterdir():
+                shutil.copyfile(file, scratch / file.name)
     for number in range(state["round"] + 1):
         path = context.folder.round(number) / "round.json"
         decided = read_json(path) if path.exists() else {"p_value": None, "better": False}

@@ -5,6 +5,7 @@ from collections import Counter
 from agent.context import Context
 from agent.gaps import read_gaps
 from agent.node import Update, node
+from agent.nodes.decide import note_figures
 from agent.nodes.tune import union
 from agent.rehearsal import steps_are_lost, write_own_rationales
 from agent.select import select
@@ -26,5 +27,5 @@ async def retrieve(context: Context, state: State) -> Update:
         await write_own_rationales(context, rehearsal, folder / "rationales.jsonl")
     write_jsonl(folder / "selection.jsonl", (each.as_row(number) for each in selected))
     parts = Counter(each.part for each in selected)
-    context.folder.metric(round=number, selected=len(selected), parts=dict(parts))
+    note_figures(context, round=number, selected=len(selected), parts=dict(parts))
     return {}

@@ -5,15 +5,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
+from agent.config import StudentConfig
 from agent.context import Context
 from agent.node import Update, node
+from agent.nodes.decide import note_figures
 from agent.rehearsal import own_rationales
 from agent.state import State
 from retrieval.errors import TuningError
 from retrieval.files import read_jsonl, write_jsonl
 from retrieval.pool import Pool
+from retrieval.rationale import parse_rationale
 from retrieval.sample import Sample
-from training.job import TuningJob
+from training.job import TuningJob, TuningResult
 from training.job import tune as run_tuning
 
 
@@ -23,11 +28,12 @@ async def tune(context: Context, state: State) -> Update:
     number = state["round"]
     folder = context.folder.round(number)
     try:
-        await tune_on(context, union(context, number), folder, _rationales(context, number))
+        result = await tune_on(context, union(context, number), folder, _rationales(context, number))
     except TuningError as error:
         context.folder.event("tuning_failed", round=number, error=str(error))
-        context.reporter.say(f"[red]tuning failed:[/red] {error}")
+        context.reporter.say(f"[red]tuning failed:[/red] {escape(str(error))}")
         return {"stop_reason": f"tuning_failed: {error}"}
+    note_figures(context, round=number, arm="targeted", **asdict(result))
     return {}
 
 
@@ -47,10 +53,10 @@ def _rationales(context: Context, number: int) -> dict[str, str]:
     return found
 
 
-async def tune_on(context: Context, ids: Sequence[str], folder: Path, rationales: dict[str, str]) -> None:
+async def tune_on(context: Context, ids: Sequence[str], folder: Path, rationales: dict[str, str]) -> TuningResult:
     """Tune an adapter on samples of the pool into `folder`/adapter; `rationales` are the student's own, by sample.
 
-    Raises TuningError; there is then no adapter.
+    Raises TuningError; there is then no adapter. Raises StorageError, RunError where the same tuning may go on later.
     """
     data, config = await context.ready(), context.config
     rows = [training_row(context, data.pool, data.pool.get(each), rationales.get(each)) for each in ids]
@@ -65,16 +71,20 @@ async def tune_on(context: Context, ids: Sequence[str], folder: Path, rationales
         **config.tuning.model_dump(),
     )
     with context.reporter.bar(f"tuning on {len(rows)} samples") as advance, context.waiting("tuning"):
-        result = await run_tuning(job, lambda progress: advance(progress.step, progress.steps))
-    context.folder.metric(round=int(folder.name) if folder.name.isdigit() else folder.parent.name, **asdict(result))
+        return await run_tuning(job, lambda progress: advance(progress.step, progress.steps))
 
 
 def training_row(context: Context, pool: Pool, sample: Sample, rationale: str | None) -> dict[str, Any]:
-    """A sample as it is trained: one with steps under the rationale prompt, one without under the direct prompt."""
-    student = context.config.student
-    steps = sample.has_steps or rationale is not None
-    prompt = student.rationale_prompt if steps else student.direct_prompt
-    turns = [[prompt.replace("{question}", turn.question), turn.answer] for turn in sample.turns]
+    """A sample as it is trained: each answer with steps under the rationale prompt, each without under the direct prompt."""
+    answers = [turn.answer for turn in sample.turns]
     if rationale is not None:
-        turns[-1][1] = rationale
+        answers[-1] = rationale
+    turns = [
+        [_prompt(context.config.student, answer).replace("{question}", turn.question), answer]
+        for turn, answer in zip(sample.turns, answers, strict=True)
+    ]
     return {"id": sample.id, "turns": turns, "images": [str(pool.image_path(image)) for image in sample.images]}
+
+
+def _prompt(student: StudentConfig, answer: str) -> str:
+    return student.rationale_prompt if len(parse_rationale(answer).steps) >= 2 else student.direct_prompt

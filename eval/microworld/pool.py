@@ -17,7 +17,7 @@ from eval.microworld.examples import make_caption, make_example
 from eval.microworld.mixture import Sample
 from eval.microworld.programs import GAP, KNOWN, RARE, TEXT_GAP, TEXT_KNOWN
 from eval.microworld.scene import Scene, render
-from retrieval.files import write_text
+from retrieval.files import storage_errors, write_text
 
 DIRECT, TEXT_ONLY = 0.3, 0.05  # shares
 RARE_CAPTIONS = 0.25  # share of captions that show rings or hearts too
@@ -80,18 +80,21 @@ def _record(name: str, source: str, sample: Sample) -> dict[str, Any]:
 def _write_images(folder: Path, chunk: list[tuple[str, Scene]]) -> None:
     if not chunk:
         return
-    for (name, _), picture in zip(chunk, render([scene for _, scene in chunk]), strict=True):
-        Image.fromarray(picture).save(folder / f"{name}.png", compress_level=1)
+    pictures = render([scene for _, scene in chunk])
+    with storage_errors(folder):
+        for (name, _), picture in zip(chunk, pictures, strict=True):
+            Image.fromarray(picture).save(folder / f"{name}.png", compress_level=1)
 
 
 def make_pool(folder: Path, n: int, seed: int) -> Path:
     """Writes `n` samples to folder/pool.json and folder/images; returns the JSON's path. The same seed gives the same
     files.
 
-    The JSON is written last, so a folder that has one is whole.
+    The JSON is written last, so a folder that has one is whole. Raises StorageError.
     """
     images = folder / "images"
-    images.mkdir(parents=True, exist_ok=True)
+    with storage_errors(images):
+        images.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng((seed, 6))
     dice = Dice(rng.spawn(1)[0])
     names = [f"{number:08x}" for number in rng.choice(2**32, n, replace=False)]

@@ -1,6 +1,7 @@
 """Real tunings of a tiny student in real child processes."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,8 +17,10 @@ from filelock import FileLock
 from peft import PeftModel
 
 import training.job
-from retrieval.errors import DataError, TuningError
+import training.lora
+from retrieval.errors import DataError, RunError, StorageError, TuningError
 from retrieval.files import read_json, read_jsonl, write_json
+from tests.full_disk import room_for
 from tests.tiny_student import write_rows
 from training import Progress, TuningJob, TuningResult, tune
 from training.compose import compose
@@ -229,9 +233,78 @@ async def test_a_folder_in_which_another_process_tunes_is_left_alone(
     monkeypatch.setattr(training.job, "LOCK_WAIT", 0.0)
     job.work.mkdir(parents=True)
     write_json(job.work / "key.json", "theirs")
-    with FileLock(job.work / "lock"), pytest.raises(TuningError, match="another process is tuning"):
+    with FileLock(job.work / "lock"), pytest.raises(RunError, match="another process is tuning"):
         await tune(job)
     assert read_json(job.work / "key.json") == "theirs"
+
+
+async def test_a_child_that_finds_another_at_work_leaves_the_job_for_later(
+    job: TuningJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "import subprocess, sys, training.lora\n"
+        "from pathlib import Path\n"
+        "training.lora.LOCK_WAIT = 0.0\n"
+        "hold = 'import sys; from filelock import FileLock\\n'\n"
+        "hold += 'with FileLock(sys.argv[1]): print(flush=True); sys.stdin.read()'\n"
+        "lock = str(Path(sys.argv[1]).parent / 'lock')\n"
+        "pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE}\n"
+        "with subprocess.Popen([sys.executable, '-c', hold, lock], **pipes) as holder:\n"
+        "    holder.stdout.readline()\n"
+        "    code = training.lora.main(sys.argv[1:])\n"
+        "    holder.stdin.close()\n"
+        "sys.exit(code)"
+    )
+    monkeypatch.setattr(training.job, "CHILD", ("-c", program))
+    with pytest.raises(RunError, match="another process is tuning"):
+        await tune(job)
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "words"),
+    [
+        (4, StorageError, "make room"),
+        (120, StorageError, "make room"),
+        (3, RunError, "run again to go on"),
+    ],
+)
+async def test_a_child_that_had_to_leave_without_a_word_leaves_the_job_for_later(
+    job: TuningJob, monkeypatch: pytest.MonkeyPatch, code: int, error: type[Exception], words: str
+) -> None:
+    monkeypatch.setattr(training.job, "CHILD", ("-c", f"raise SystemExit({code})"))
+    with pytest.raises(error, match=words):
+        await tune(job)
+
+
+def test_a_child_without_room_for_its_last_words_says_so_by_its_exit_code(job: TuningJob, tmp_path: Path) -> None:
+    job.work.write_text("in the way")
+    assert training.lora._fail(job, "storage", "cannot write") == training.job.NO_ROOM
+
+
+def test_what_the_system_says_in_the_child_is_no_fault_of_the_tuning(
+    job: TuningJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(job: TuningJob, stopping: object) -> bool:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    job.work.mkdir()
+    monkeypatch.setitem(sys.modules, "training.tune", SimpleNamespace(run=fill))
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    assert training.lora._guarded(job) == training.job.NO_ROOM
+    assert read_json(job.work / "failure.json")["kind"] == "storage"
+
+
+@pytest.mark.slow
+async def test_a_disk_that_fills_while_tuning_stops_it_and_it_goes_on_when_there_is_room(
+    unbroken: tuple[TuningJob, TuningResult], job: TuningJob
+) -> None:
+    job = replace(job, checkpoint_minutes=1e-6)
+    # Where it ends: in the images' features; in an adapter, which safetensors writes; in an optimiser, which torch does.
+    for size in (4_000, 22_000, 40_000):
+        with pytest.raises(StorageError, match=r"cannot write .*adapter\.part: .*make room"), room_for(size):
+            await tune(job)
+    await tune(job)
+    assert weights(job.out) == weights(unbroken[0].out)
 
 
 async def test_missing_samples_are_named(job: TuningJob, tmp_path: Path) -> None:
