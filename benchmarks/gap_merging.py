@@ -136,7 +136,7 @@ def _f1(found: Outcome) -> float:
 
 
 async def retrieved(names: Names, embedder: Embedder) -> list[str]:
-    """Rows for each way to search: recall@32 of what is proposed, precision and recall of what the teacher confirms."""
+    """Rows for each way to search: recall@64 of what is proposed, precision and recall of what the teacher confirms."""
     needs = {skill: own[: min(NEED, len(own) // 2)] for skill, own in names.items()}
     pool = sorted(name for skill, own in names.items() for name in own[len(needs[skill]) :])
     wanted = {skill: set(own) - set(needs[skill]) for skill, own in names.items()}
@@ -149,7 +149,7 @@ async def retrieved(names: Names, embedder: Embedder) -> list[str]:
         try:
             for mode in modes:
                 found = {skill: search(own, mode) for skill, own in needs.items()}
-                same = {skill: await match_pool_skills(teacher, needs[skill][0], found[skill]) for skill in needs}
+                same = {skill: await match_pool_skills(teacher, needs[skill][0], found[skill]) or [] for skill in needs}
                 proposed = sum(len(wanted[skill] & set(found[skill])) for skill in needs) / due
                 right, said = (
                     sum(len(wanted[skill] & set(same[skill])) for skill in needs),

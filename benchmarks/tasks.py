@@ -9,7 +9,8 @@ test splits are not read.
 - control: as many random samples as the kept round had, tuned the same way.
 - pool: the whole pool, with the same number of sample presentations and the same schedule as ours.
 - outside: accuracy on known skills that the task does not use (400 items, digits of the validation scans).
-Rows are kept in OUT/rows/, so a stopped call goes on; the table goes to benchmarks/tasks.md.
+Rows are kept in OUT/rows/, so a stopped call goes on; only rows made under the settings and the pool of this call are used.
+The table goes to benchmarks/tasks.md. If a row cannot be made, the table says so and the exit code is 1.
 """
 
 import argparse
@@ -35,21 +36,51 @@ from eval.answers import evaluate_answers
 from eval.microworld.export import write_items
 from eval.microworld.programs import KNOWN
 from eval.microworld.tasks import Task, load_task, task_names
-from eval.scorers import make_scorer
+from eval.scorers import Scorer, make_scorer
 from eval.statistics import mean_interval
 from eval.task import load_items
-from retrieval.files import Log, read_json, read_jsonl, write_text
+from retrieval.files import Log, digest, read_json, read_jsonl, write_text
 
+POOL = 24_000
 #: Seeds of the items outside a task, by what they stand beside.
 OUTSIDE_SEEDS = {"holdout": 90_000, "validation": 91_000}
+
+
+def settings(changes: list[str], pool: int, choose: bool) -> str:
+    """Digest of what a row is made under, whatever the order of the changes."""
+    return digest({"set": _tree(changes), "pool": pool, "choose": choose})
+
+
+def _tree(changes: list[str]) -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.from_dotlist(changes)))
+
+
+#: What rows without a digest were made under.
+DEFAULT = settings([], POOL, False)
+
+
+def _name(options: argparse.Namespace, task: str, seed: int) -> str:
+    """Of a row and its run; other settings than the default ones have names of their own."""
+    made = settings(options.set, options.pool, options.choose)
+    return f"{task}-{seed}" + ("" if made == DEFAULT else f"-{made[:8]}")
+
+
+def read_rows(options: argparse.Namespace) -> dict[tuple[str, int], dict[str, Any]]:
+    """The rows that this call asks for, as far as they were made under its settings, by task and seed."""
+    made, found = settings(options.set, options.pool, options.choose), {}
+    for task in options.tasks:
+        for seed in options.seeds:
+            for row in read_jsonl(options.out / "rows" / f"{_name(options, task, seed)}.jsonl"):
+                if row.get("settings", DEFAULT) == made:
+                    found[task, seed] = row
+    return found
 
 
 async def one(options: argparse.Namespace, task: str, seed: int) -> dict[str, Any]:
     """Run a task with a seed, then the arms that the run itself does not have. Returns a row of the table."""
     out, part = options.out, "validation" if options.choose else "holdout"
-    run = out / "runs" / f"{task}-{seed}"
-    changes = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.from_dotlist(options.set)))
-    config = world_config(run.name, out / "data", task, options.pool, **{"seed": seed, **changes})
+    run = out / "runs" / _name(options, task, seed)
+    config = world_config(run.name, out / "data", task, options.pool, **{"seed": seed, **_tree(options.set)})
     ending = await drive(config, run, "resume", Reporter(quiet=True))
     if ending != "finished":
         raise RuntimeError(f"{run} {ending}")
@@ -58,6 +89,7 @@ async def one(options: argparse.Namespace, task: str, seed: int) -> dict[str, An
     row: dict[str, Any] = {
         "task": task,
         "seed": seed,
+        "settings": settings(options.set, options.pool, options.choose),
         "rounds": len(rounds) - 1,
         "best": best,
         "stop": status["stop_reason"],
@@ -93,12 +125,11 @@ async def _whole_pool(context: Context, kept: int) -> float:
     config, context.config = context.config, context.config.model_copy(update={"tuning": tuning})
     await tune_on(context, ids, folder, {})
     context.config = config
-    return await _accuracy(context, data.holdout, folder / "holdout.jsonl", folder / "adapter")
+    return await _accuracy(context, data.holdout, folder / "holdout.jsonl", folder / "adapter", data.scorer)
 
 
-async def _accuracy(context: Context, items: Any, path: Path, adapter: Path | None) -> float:
-    # Not the run's scorer: that is chosen for its task, and what is outside has other answers.
-    scorer, name = make_scorer("exact", items), None
+async def _accuracy(context: Context, items: Any, path: Path, adapter: Path | None, scorer: Scorer) -> float:
+    name = None
     if adapter is not None:
         name = "-".join(adapter.parts[-3:])
         await context.student.load_adapter(name, adapter)
@@ -121,8 +152,10 @@ async def _outside(context: Context, folder: Path, task: str, part: str, kept: i
         arms["pool"] = pool
     if best:
         arms |= {"ours": context.folder.round(kept) / "adapter", "control": context.folder.control(kept) / "adapter"}
+    scorer = make_scorer("exact", items)  # the run's is chosen for its task, and what is outside has other answers
     found = {
-        arm: await _accuracy(context, items, rounds / f"outside-{arm}.jsonl", adapter) for arm, adapter in arms.items()
+        arm: await _accuracy(context, items, rounds / f"outside-{arm}.jsonl", adapter, scorer)
+        for arm, adapter in arms.items()
     }
     return {"ours": found["before"], "control": found["before"], **found}
 
@@ -168,7 +201,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="*", default=task_names())
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--pool", type=int, default=24000)
+    parser.add_argument("--pool", type=int, default=POOL)
     parser.add_argument("--workers", type=int, default=2, help="runs side by side, each with its share of the cores")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-tasks"))
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="other settings than the demo's")
@@ -177,22 +210,40 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    """Make the rows that are missing, and print and write the table."""
+def main() -> int:
+    """Make the rows that are missing, and print and write the table. Exit code 1 if a row is still missing."""
     given = _options()
     if given.one:
-        row = asyncio.run(one(given, given.one[0], int(given.one[1])))
-        with Log(given.out / "rows" / f"{given.one[0]}-{given.one[1]}.jsonl") as log:
+        task, seed = given.one[0], int(given.one[1])
+        row = asyncio.run(one(given, task, seed))
+        with Log(given.out / "rows" / f"{_name(given, task, seed)}.jsonl") as log:
             log.append(row)
-        return
+        return 0
     for task in given.tasks:
         make_data(given.out / "data", task, given.pool)
+    _make_rows(given)
+    rows = read_rows(given)
+    missing = [f"{task} seed {seed}" for task in given.tasks for seed in given.seeds if (task, seed) not in rows]
+    text = table(list(rows.values())) + (f"\nMissing: {', '.join(missing)}.\n" if missing else "")
+    print(text)
+    if rows and not given.choose:
+        head = (
+            f"# The loop on the micro-world\n\nMade by `{' '.join(['python -m benchmarks.tasks', *sys.argv[1:]])}`.\n\n"
+        )
+        about = (__doc__ or "").split("\n\n", 2)[2]
+        write_text(Path(__file__).with_suffix(".md"), head + about + "\n" + text)
+    return 1 if missing else 0
+
+
+def _make_rows(given: argparse.Namespace) -> None:
+    """Make what is not there yet, each row in a process of its own."""
     cores = max(1, len(os.sched_getaffinity(0)) // given.workers)
     environment = {**os.environ, "OMP_NUM_THREADS": str(cores)}
+    there = read_rows(given)
 
     def start(point: tuple[int, str]) -> None:
         seed, task = point
-        if (given.out / "rows" / f"{task}-{seed}.jsonl").exists():
+        if (task, seed) in there:
             return
         command = [sys.executable, "-m", "benchmarks.tasks", *sys.argv[1:], "--one", task, str(seed)]
         done = subprocess.run(command, env=environment, check=False)
@@ -200,15 +251,7 @@ def main() -> None:
 
     with ThreadPoolExecutor(given.workers) as workers:
         list(workers.map(start, [(seed, task) for seed in given.seeds for task in given.tasks]))
-    rows = [row for path in sorted((given.out / "rows").glob("*.jsonl")) for row in read_jsonl(path)]
-    print(table(rows))
-    if not given.choose:
-        head = (
-            f"# The loop on the micro-world\n\nMade by `{' '.join(['python -m benchmarks.tasks', *sys.argv[1:]])}`.\n\n"
-        )
-        about = (__doc__ or "").split("\n\n", 2)[2]
-        write_text(Path(__file__).with_suffix(".md"), head + about + "\n" + table(rows))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,7 +1,7 @@
 """The world is frozen: `python -m eval.microworld.frozen` compares it with frozen.json, `--write` freezes it anew.
 
-Hashes of the student's files, of each task's file and the items drawn from it (pictures included), of the digit scans of each
-split, and of what the pool draws. Whoever changes one of them runs every benchmark again.
+Hashes of the student's files, of the expert teacher's (data and code), of each task's file and the items drawn from it (pictures
+included), of the digit scans of each split, and of what the pool draws. Whoever changes one of them runs every benchmark again.
 """
 
 import argparse
@@ -21,11 +21,13 @@ from retrieval.files import digest, file_digest, read_json, write_json
 PATH = Path(__file__).parent / "frozen.json"
 #: Samples of the pool that stand for all of them.
 POOL_SAMPLES = 300
+EXPERT = Path(__file__).parent / "expert"
 
 
 def hashes() -> dict[str, str]:
     """Everything that is frozen, name → hex SHA-256."""
     found = {f"student/{path.name}": file_digest(path) for path in sorted(WEIGHTS.iterdir())}
+    found |= {f"expert/{path.name}": file_digest(path) for path in sorted(EXPERT.iterdir()) if path.is_file()}
     for split in get_args(Split):
         found[f"digits/{split}"] = digest([list(numbers) for numbers in digit_scans(split)])
     for name in task_names():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from agent.teacher.client import Teacher
-from agent.teacher.merging import CANDIDATES, Group, match_pool_skills, merge_names, plain
+from agent.teacher.merging import CANDIDATES, COMPARED, Group, match_pool_skills, merge_names, plain
 from tests.endpoint import Scripted, Seen, chat, config_for
 
 MakeTeacher = Callable[..., Teacher]
@@ -51,13 +51,13 @@ def as_sets(groups: Sequence[Group]) -> set[frozenset[str]]:
     return {frozenset(group.names) for group in groups}
 
 
-@pytest.mark.parametrize(("skills", "each"), [(1, 1), (1, 40), (12, 12), (40, 3), (16, 1)])
+@pytest.mark.parametrize(("skills", "each"), [(1, 1), (1, 40), (12, 12), (40, 3), (16, 1), (COMPARED + 12, 2)])
 async def test_names_of_one_skill_become_one_group(ask_at: MakeTeacher, skills: int, each: int) -> None:
     names = wordings(skills, each)
     random.Random(1).shuffle(names)
     endpoint = Scripted(then=same_skill(first_word))
     groups = await merge_names(ask_at(endpoint), encode, names)
-    if skills <= CANDIDATES:  # then each name has been compared with every canonical name
+    if skills <= COMPARED:  # then each name has been compared with every group
         assert as_sets(groups) == {
             frozenset(name for name in names if first_word(name) == f"skill{s}") for s in range(skills)
         }
@@ -97,6 +97,32 @@ async def test_groups_of_earlier_rounds_keep_their_names(ask_at: MakeTeacher) ->
         ("skill2 old", {"skill2 old", "Skill2  OLD."}),
         ("skill3 new", {"skill3 new"}),
     ]
+
+
+@pytest.mark.parametrize(("rank", "merged"), [(COMPARED, True), (COMPARED + 1, False)])
+async def test_a_name_is_compared_with_its_nearest_groups_only(ask_at: MakeTeacher, rank: int, merged: bool) -> None:
+    known = [Group(f"skill{n} old", (f"skill{n} old",)) for n in range(1, COMPARED + 2)]
+
+    def fanned(names: list[str]) -> NDArray[np.float32]:
+        angles = np.array([0.03 * int(first_word(name)[5:]) if name.endswith("old") else 0 for name in names])
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+    endpoint = Scripted(then=same_skill(first_word))
+    groups = await merge_names(ask_at(endpoint), fanned, [f"skill{rank} new"], known)
+    assert (len(groups) == len(known)) == merged
+    shown = [name for seen in endpoint.requests for name in seen.data["candidates"]]
+    assert shown == [group.name for group in known[:COMPARED]]
+
+
+async def test_a_group_stands_under_its_wording_that_is_nearest(ask_at: MakeTeacher) -> None:
+    def placed(names: list[str]) -> NDArray[np.float32]:
+        return np.stack([np.eye(2, dtype=np.float32)[int(name.endswith("far"))] for name in names])
+
+    known = [Group("skill1 far", ("skill1 far", "skill1 near"))]
+    endpoint = Scripted(then=same_skill(first_word))
+    (group,) = await merge_names(ask_at(endpoint), placed, ["skill1 new"], known)
+    assert [seen.data["candidates"] for seen in endpoint.requests] == [["skill1 near"]]
+    assert group == Group("skill1 far", ("skill1 far", "skill1 near", "skill1 new"))
 
 
 async def test_the_same_words_need_no_teacher(ask_at: MakeTeacher) -> None:
@@ -158,6 +184,17 @@ async def test_the_teacher_says_which_texts_of_the_pool_match(ask_at: MakeTeache
     found = await match_pool_skills(ask_at(endpoint), "skill1 need", proposals)
     assert found == [text for text in proposals if first_word(text).lower() == "skill1"]
     assert sorted(len(seen.data["candidates"]) for seen in endpoint.requests) == [8, 16, 16]
+
+
+@pytest.mark.parametrize(("matching", "found", "asked"), [(0, 1, 2), (1, 0, 1), (2, 0, 1)])
+async def test_matching_stops_after_a_request_that_brings_none(
+    ask_at: MakeTeacher, matching: int, found: int, asked: int
+) -> None:
+    proposals = [f"other text{n}" for n in range(3 * CANDIDATES)]
+    proposals[matching * CANDIDATES] = "skill1 text"
+    endpoint = Scripted(then=same_skill(first_word))
+    assert len(await match_pool_skills(ask_at(endpoint), "skill1 need", proposals)) == found
+    assert len(endpoint.requests) == asked
 
 
 async def test_no_match_in_the_pool_is_an_empty_list(ask_at: MakeTeacher) -> None:

@@ -102,6 +102,29 @@ def test_anyone_can_add_a_task(tmp_path: Path) -> None:
         load_task("no_such_task")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed: -5\nprograms: {largest: 1}", "seed must be a whole number, 0 or more, not -5"),
+        ("seed: true\nprograms: {largest: 1}", "seed must be"),
+        ("seed: 5\nprograms: {largest: .nan}", "share of largest"),
+        ('seed: 5\nprograms: {largest: 1}\nfilters: {min_objects: "x"}', "min_objects must be a whole number"),
+        ("seed: 5\nprograms: {largest: 1}\nfilters: {answers: 5}", "answers must be a list"),
+        ("seed: 5\nprograms: {largest: 1}\nname: ../esc", "the name '../esc' will not do"),
+        ("seed: 5\nprograms: {largest: 1}\nname: ..", "the name '..' will not do"),
+        ("seed: 5\nprograms: {largest: 1\nname: x", "mine.yaml, line 3: not YAML"),
+        ("seed: 5\nseed: 6", "mine.yaml, line 2: not YAML"),
+    ],
+)
+def test_a_task_file_that_is_wrong_is_one_sentence_with_its_name(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"mine\.yaml") as caught:
+        load_task(file)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_the_pool_is_what_a_user_would_bring(tmp_path: Path) -> None:
     path = make_pool(tmp_path / "a", 1500, 3)
     records = json.loads(path.read_text())

@@ -34,6 +34,11 @@ def wordings(skill: str) -> list[str]:
     return [*own["diagnosis"], *own["annotation"], *OTHERS.get(skill, [])]
 
 
+def bare(text: str) -> str:
+    """Its letters and digits alone, in lower case."""
+    return "".join(letter for letter in text.lower() if letter.isalnum())
+
+
 def test_names_that_were_not_learnt_from_merge_by_what_they_mean() -> None:
     names = [(skill, text) for skill, texts in OTHERS.items() for text in texts]
     read = meanings([text for _, text in names])
@@ -48,16 +53,19 @@ def test_names_that_were_not_learnt_from_merge_by_what_they_mean() -> None:
 def test_it_learns_from_no_name_that_it_is_tested_with() -> None:
     benchmark = json.loads((ROOT / "benchmarks" / "phrasings.json").read_text(encoding="utf-8"))["sets"]
     sets = [OTHERS, *(each["names"] for each in benchmark.values())]
-    tested = {text.lower() for names in sets for texts in names.values() for text in texts}
-    assert not tested & {text.lower() for texts in corpus().values() for text in texts}
+    tested = {bare(text) for names in sets for texts in names.values() for text in texts}
+    assert not tested & {bare(text) for texts in corpus().values() for text in texts}
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_weights_are_those_that_the_corpus_gives(tmp_path: Path) -> None:
     learn(corpus(), tmp_path / "again.npz")
     with np.load(tmp_path / "again.npz") as again, np.load(meaning.HERE / "meaning.npz") as shipped:
         assert again["skills"].tolist() == shipped["skills"].tolist()
-        np.testing.assert_allclose(again["weights"], shipped["weights"], atol=2e-3)
+        # One thread instead of two moves a weight by up to 0.0024, an offset by 0.0004, and no name to another skill.
+        np.testing.assert_allclose(again["weights"], shipped["weights"], atol=5e-3)
+        np.testing.assert_allclose(again["offsets"], shipped["offsets"], atol=2e-3)
 
 
 @pytest.mark.parametrize(("one", "other"), OPPOSITES)
