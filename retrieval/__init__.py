@@ -3,6 +3,11 @@
 What other floors may use is named here; heavy parts (sentence-transformers, Chroma) are only loaded when first used.
 """
 
+import os
+
+# Read when huggingface_hub is imported, by whatever part comes first.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
 from retrieval.embedding import Embedder, VectorCache
 from retrieval.formats import PoolRow, read_pool, write_trl
 from retrieval.images import read_image
