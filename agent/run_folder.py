@@ -62,10 +62,12 @@ class RunFolder:
         it belongs to a run with another configuration.
         """
         path = path.resolve()
-        if path.exists() and any(path.iterdir()) and not (path / "run.json").exists() and not (path / "lock").exists():
-            raise RunError(f"{path} is not empty and is no run folder; name another with --run-dir")
         with storage_errors(path):
+            if path.is_file():
+                raise RunError(f"{path} is a file; name a folder with --run-dir")
             path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()) and not (path / "run.json").exists() and not (path / "lock").exists():
+                raise RunError(f"{path} is not empty and is no run folder; name another with --run-dir")
         lock = _take(path)
         try:
             _prepare(path, config, if_exists)
@@ -148,15 +150,27 @@ def _prepare(path: Path, config: RunConfig, if_exists: IfExists) -> None:
             f"{path} holds a run already; resume it with --if-exists resume or remove it with --if-exists delete"
         )
     if started and if_exists == "delete":
-        for entry in path.iterdir():
-            if entry.name != "lock":
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        _empty(path)
         started = False
     if started:
-        _check_same(path, config)
+        try:
+            _check_same(path, config)
+        except RunError:
+            if any(path.glob("rounds/*/*.jsonl")):
+                raise
+            # Nothing was answered yet: a mistake in the configuration that has been put right, most likely.
+            _empty(path)
+            started = False
+    if started:
         write_json(path / "run.json", {**read_json(path / "run.json"), "pid": os.getpid()})
     else:
         _begin(path, config)
+
+
+def _empty(path: Path) -> None:
+    for entry in path.iterdir():
+        if entry.name != "lock":
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
 def _begin(path: Path, config: RunConfig) -> None:
@@ -206,6 +220,6 @@ def read_config(path: Path) -> RunConfig:
     """The resolved configuration that a run folder keeps. Raises ConfigError if there is none."""
     try:
         raw = YAML(typ="safe").load((path / "config.yaml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(f"{path} is no run folder: it has no config.yaml") from None
     return parse_config(raw, str(path / "config.yaml"))

@@ -8,7 +8,7 @@ covered: conversations of several questions, pictures by web address, pictures s
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from eval.fields import (
 from retrieval.cells import first, list_of, one_or_list, text_of, with_choices
 from retrieval.errors import DataError
 from retrieval.images import read_image
-from retrieval.records import SetAside, iter_records
+from retrieval.records import Record, SetAside, iter_records
 
 #: Least number of items of which a share is kept as holdout; of fewer, neither part would show anything.
 HOLDOUT_FROM = 300
@@ -78,7 +78,7 @@ def load_items(path: Path, images: Path | None = None, limit: int | None = None)
     items: list[Item] = []
     aside: list[SetAside] = []
     taken: dict[str, str] = {}
-    for number, record in enumerate(iter_records(path), 1):
+    for number, record in enumerate(_rows(path), 1):
         if limit is not None and len(items) >= limit:
             break
         if isinstance(record, SetAside):
@@ -92,12 +92,32 @@ def load_items(path: Path, images: Path | None = None, limit: int | None = None)
             taken[name] = record.where
         except Unreadable as reason:
             aside.append(SetAside(name, record.where, str(reason)))
+        except RecursionError:
+            aside.append(SetAside(name, record.where, "its lists are nested too deeply"))
     if not items and not aside:
         raise DataError(f"{path} is empty; write one item a row")
     if not items:
+        if _by_semicolons(path):
+            raise DataError(f"{path} is divided by semicolons; save it with commas")
         bad = aside[0]
         raise DataError(f"{path}: none of its {len(aside)} items can be read; the first, {bad.where}: {bad.reason}")
     return Items(tuple(items), tuple(aside))
+
+
+def _rows(path: Path) -> Iterator[Record | SetAside]:
+    """`iter_records`; a path that the system will not look up is a DataError too."""
+    try:
+        yield from iter_records(path)
+    except OSError as error:
+        raise DataError(f"{short(str(path))} cannot be read: {error.strerror or error}") from None
+
+
+def _by_semicolons(path: Path) -> bool:
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return False
+    with open(path, encoding="utf-8", errors="replace") as file:
+        heading = file.readline()
+    return ";" in heading and "," not in heading
 
 
 def split_holdout(items: Sequence[Item], share: float, seed: int) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
@@ -149,7 +169,10 @@ class _Images:
             raise Unreadable("its image path is empty")
         if re.match(r"(https?|data):", name):
             raise Unreadable(f"its image is an address ({short(name)}); download it and give a file")
-        path = (self._folder / Path(name).expanduser()).absolute()
+        try:
+            path = (self._folder / Path(name).expanduser()).absolute()
+        except RuntimeError:
+            raise Unreadable(f"there is no image {short(name)}, since there is no such user") from None
         if path not in self._seen:
             self._seen[path] = _fault(path)
         if reason := self._seen[path]:
@@ -160,10 +183,12 @@ class _Images:
 def _fault(path: Path) -> str | None:
     """Why an image cannot be used, None if it can; it is decoded whole, so that a truncated one shows here and not in
     a run."""
-    if not path.is_file():
-        return f"there is no image {path}"
     try:
+        if not path.is_file():
+            return f"there is no image {path}"
         read_image(path)
     except DataError as error:
         return str(error)
+    except OSError as error:
+        return f"its image {short(str(path))} cannot be read: {error.strerror or error}"
     return None

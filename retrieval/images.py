@@ -7,10 +7,10 @@ RGB. Not covered: colour profiles other than sRGB, SVG and other drawings (set a
 import hashlib
 import os
 import shutil
-import tempfile
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
+from uuid import uuid4
 
 import imagehash
 import numpy as np
@@ -65,6 +65,8 @@ def _open(source: Path | bytes, max_pixels: int) -> Image.Image:
         if (isinstance(source, Path) and source.stat().st_size == 0) or source == b"":
             raise DataError(f"{label}: the image file is empty")
         image = Image.open(source if isinstance(source, Path) else BytesIO(source), formats=FORMATS)
+    except DataError:  # a ValueError too
+        raise
     except FileNotFoundError:
         raise DataError(f"{label}: there is no such image") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -137,9 +139,9 @@ class ImageStore:
                 return
             except OSError:
                 pass  # another device, or a file system without links: copy
-        handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+        scratch = target.parent / f".{target.name}.{uuid4().hex[:8]}.tmp"  # tempfile's are for their owner alone
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(scratch, "xb") as file:
                 if isinstance(source, bytes):
                     file.write(source)
                 else:
@@ -147,7 +149,7 @@ class ImageStore:
                         shutil.copyfileobj(original, file)
             os.replace(scratch, target)
         except BaseException:
-            Path(scratch).unlink(missing_ok=True)
+            scratch.unlink(missing_ok=True)
             raise
 
 

@@ -6,6 +6,7 @@ that is an error. Not covered: compressed files, CSV in other encodings than UTF
 
 import csv
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,24 @@ SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _CHUNK = 1 << 20
 #: A single element of a JSON array is never longer than this (characters); past it the array is broken.
 _LONGEST = 1 << 27
+
+
+_WORDS = {
+    type(None): "null",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "a text",
+    list: "a list",
+}
+
+
+def _whole(digits: str) -> int | str:
+    """A whole number; one of more digits than Python reads stays a text."""
+    return int(digits) if len(digits) <= (sys.get_int_max_str_digits() or len(digits)) else digits
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole)
 
 
 class Record(NamedTuple):
@@ -85,7 +104,7 @@ def _iter_file(path: Path) -> Iterator[Record | SetAside]:
 def _record(where: str, value: Any) -> Record | SetAside:
     if isinstance(value, dict):
         return Record(where, value)
-    return SetAside("", where, f"not a JSON object but a {type(value).__name__}")
+    return SetAside("", where, f"not a JSON object but {_WORDS[type(value)]}")
 
 
 def _iter_lines(path: Path) -> Iterator[Record | SetAside]:
@@ -95,7 +114,7 @@ def _iter_lines(path: Path) -> Iterator[Record | SetAside]:
             if not (line := line.removeprefix(b"\xef\xbb\xbf").strip()):
                 continue
             try:
-                yield _record(where, json.loads(line.decode("utf-8")))
+                yield _record(where, _DECODER.decode(line.decode("utf-8")))
             except UnicodeDecodeError:
                 yield SetAside("", where, "not UTF-8 text")
             except (ValueError, RecursionError) as error:
@@ -113,8 +132,8 @@ def _first_character(path: Path) -> str:
 def _read_wrapped(path: Path) -> list[Record | SetAside] | None:
     """Records of a file that is one object around a list ({"data": […]}), None if it is no such thing."""
     try:
-        whole = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError:
+        whole = _DECODER.decode(path.read_text(encoding="utf-8-sig").strip())
+    except (ValueError, RecursionError):
         return None
     lists = [value for value in whole.values() if isinstance(value, list)] if isinstance(whole, dict) else []
     if len(lists) != 1 or not any(isinstance(value, dict) for value in lists[0]) or _looks_like_sample(whole):
@@ -128,7 +147,6 @@ def _looks_like_sample(value: dict[str, Any]) -> bool:
 
 def _iter_array(path: Path) -> Iterator[Record | SetAside]:
     """Elements of a JSON array, holding no more than one element and a chunk of text in memory."""
-    decoder = json.JSONDecoder()
     with open(path, encoding="utf-8-sig") as file:
         text, number, ended = file.read(_CHUNK).lstrip()[1:], 0, False
         while True:
@@ -136,7 +154,7 @@ def _iter_array(path: Path) -> Iterator[Record | SetAside]:
             if text.startswith("]"):
                 return
             try:
-                value, end = _next_element(decoder, text, number > 0)
+                value, end = _next_element(text, number > 0)
                 if end == len(text) and not ended:
                     raise json.JSONDecodeError("a number may go on", text, end)
             except (json.JSONDecodeError, RecursionError) as error:
@@ -150,13 +168,13 @@ def _iter_array(path: Path) -> Iterator[Record | SetAside]:
             yield _record(f"{path.name}, element {number}", value)
 
 
-def _next_element(decoder: json.JSONDecoder, text: str, after_another: bool) -> tuple[Any, int]:
+def _next_element(text: str, after_another: bool) -> tuple[Any, int]:
     """The element that `text` begins with, past the comma if there must be one, and where it ends."""
     if not after_another:
-        return decoder.raw_decode(text)
+        return _DECODER.raw_decode(text)
     if not text.startswith(","):
         raise json.JSONDecodeError("there should be a comma", text, 0)
-    return decoder.raw_decode(text, len(text) - len(text[1:].lstrip()))
+    return _DECODER.raw_decode(text, len(text) - len(text[1:].lstrip()))
 
 
 def _iter_csv(path: Path, delimiter: str) -> Iterator[Record | SetAside]:

@@ -8,18 +8,32 @@ from typing import Any
 from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 
-from retrieval.errors import StudentError
+from retrieval.errors import ConfigError, DataError, StudentError
+from retrieval.files import read_json
+
+
+def check_adapter(path: Path) -> None:
+    """Raise ConfigError if the folder is no adapter. Quick: nothing but its heads is read."""
+    for needed in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (path / needed).is_file():
+            raise ConfigError(f"{path} is not an adapter folder: it has no {needed}")
+    try:
+        settings = read_json(path / "adapter_config.json")
+        with safe_open(str(path / "adapter_model.safetensors"), "pt"):
+            pass
+    except (DataError, UnicodeDecodeError, OSError, SafetensorError) as error:
+        raise ConfigError(f"{path} is not an adapter folder: {error}") from None
+    if not isinstance(settings, dict) or "peft_type" not in settings:
+        raise ConfigError(f"{path} is not an adapter folder: its adapter_config.json names no peft_type")
 
 
 def add_adapter(model: Any, name: str, path: Path) -> Any:
     """The model with one more adapter (peft's model around it if this is the first). `name` must not hold a dot.
 
-    Raises StudentError if the folder is no adapter or does not fit the model: one that matches nothing would change
-    nothing, without any error.
+    Raises ConfigError if the folder is no adapter, StudentError if it does not fit the model: one that matches nothing
+    would change nothing, without any error.
     """
-    for needed in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (path / needed).is_file():
-            raise StudentError(f"{path} is not an adapter folder: it has no {needed}")
+    check_adapter(path)
     try:
         if isinstance(model, PeftModel):
             model.load_adapter(str(path), name, autocast_adapter_dtype=False)

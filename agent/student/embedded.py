@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import torch
 
 from agent.config import StudentConfig
-from agent.student.adapters import add_adapter, remove_adapter, using
+from agent.student.adapters import add_adapter, check_adapter, remove_adapter, using
 from agent.student.asking import Asker
 from agent.student.engine import Reply, Request
 from retrieval.errors import GaptutorError, StudentError
@@ -66,7 +66,8 @@ class EmbeddedStudent:
         return [scores[request.id] for request in numbered]
 
     async def load_adapter(self, name: str, path: Path) -> None:
-        """See `Student.load_adapter`. Raises StudentError if the folder is no adapter that fits this model."""
+        """See `Student.load_adapter`. Raises ConfigError if the folder is no adapter, StudentError if it does not
+        fit this model."""
         await self._run(self._load, name, path)
 
     async def drop_adapter(self, name: str) -> None:
@@ -115,6 +116,7 @@ class EmbeddedStudent:
                 trim(0)
 
     def _load(self, name: str, path: Path) -> None:
+        check_adapter(path)  # before the model is loaded
         self._drop(name)
         try:
             self._up().add(name, path)

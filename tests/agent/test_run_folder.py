@@ -9,7 +9,7 @@ import pytest
 
 from agent.config import RunConfig, parse_config
 from agent.run_folder import RunFolder, is_held, read_config
-from retrieval.errors import RunError
+from retrieval.errors import ConfigError, RunError, StorageError
 from retrieval.files import read_jsonl
 
 RAW = {
@@ -37,10 +37,22 @@ def test_a_folder_keeps_its_configuration_and_is_resumed(tmp_path: Path) -> None
 
 
 def test_another_configuration_is_refused_and_the_difference_named(tmp_path: Path) -> None:
-    RunFolder.open(tmp_path / "run", config()).close()
+    folder = RunFolder.open(tmp_path / "run", config())
+    folder.round(0).mkdir(parents=True)
+    (folder.round(0) / "answers.jsonl").touch()
+    folder.close()
     with pytest.raises(RunError, match="seed"):
         RunFolder.open(tmp_path / "run", config(seed=1))
     assert not is_held(tmp_path / "run")
+
+
+def test_a_folder_in_which_nothing_was_answered_takes_another_configuration(tmp_path: Path) -> None:
+    first = RunFolder.open(tmp_path / "run", config())
+    first.close()
+    second = RunFolder.open(tmp_path / "run", config(seed=1))
+    second.close()
+    assert second.id != first.id
+    assert read_config(tmp_path / "run") == config(seed=1)
 
 
 def test_what_changes_no_result_may_differ(tmp_path: Path) -> None:
@@ -63,6 +75,17 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is no run folder"):
         RunFolder.open(tmp_path, config(), "delete")
     assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_file_in_the_place_of_a_run_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("years of work")
+    with pytest.raises(RunError, match="file is a file; name a folder with --run-dir"):
+        RunFolder.open(tmp_path / "file", config(), "delete")
+    with pytest.raises(StorageError, match="name another path") as caught:
+        RunFolder.open(tmp_path / "file" / "run", config())
+    assert caught.value.exit_code == 2
+    with pytest.raises(ConfigError, match="is no run folder"):
+        read_config(tmp_path / "file")
 
 
 def test_a_second_process_is_told_who_holds_the_run(tmp_path: Path) -> None:

@@ -99,7 +99,10 @@ def test_a_marker_inside_a_question_stays_part_of_what_is_asked(folder: Path) ->
     ("row", "words"),
     [
         ('{"question": "broken', "not JSON"),
-        ("[1, 2]", "not a JSON object"),
+        ("[1, 2]", "not a JSON object but a list"),
+        ("null", "not a JSON object but null"),
+        ('"red"', "not a JSON object but a text"),
+        ("7", "not a JSON object but a number"),
         ({**GOOD, "question": "  "}, "question is missing or empty"),
         ({"id": "bad", "prompt": "?", "answer": "x"}, "fields: id, prompt, answer"),
         ({**GOOD, "answer": ""}, "answer is missing or empty"),
@@ -111,6 +114,9 @@ def test_a_marker_inside_a_question_stays_part_of_what_is_asked(folder: Path) ->
         ({**GOOD, "image": "torn.png"}, "torn.png"),
         ({**GOOD, "image": "text.png"}, "not an image"),
         ({**GOOD, "image": "https://example.org/a.png"}, "download it"),
+        ({**GOOD, "image": "~nosuchuser/a.png"}, "no such user"),
+        ({**GOOD, "image": "a" * 5000}, "File name too long"),
+        ({**GOOD, "choices": "[" * 200_000}, "nested too deeply"),
         ({**GOOD, "id": "first"}, "already that of items.jsonl, line 1"),
         ({"id": "c", "conversations": [{"from": "human", "value": "?"}]}, "1 question(s) and 0 answer(s)"),
         ({"id": "c", "conversations": [{"from": "robot", "value": "?"}]}, "unknown speaker “robot”"),
@@ -145,6 +151,9 @@ def test_pictures_inside_a_parquet_table_are_named_as_the_reason(folder: Path) -
         ("items.json", b'[{"question": "a"', "not JSON"),
         ("items.csv", b"picture,label\na.png,red\n", "fields: picture, label"),
         ("items.csv", b"question,answer\n\xff\xfe,red\n", "UTF-8"),
+        ("items.csv", b"question;answer\nHow many?;3\n", "divided by semicolons; save it with commas"),
+        ("items.csv", b"question;answer\nHow many, then?;3\n", "divided by semicolons; save it with commas"),
+        ("items.json", b'{"data": ' + b"[" * 200_000, "line 1: not JSON"),
         ("items.jsonl", b"", "is empty"),
         ("items.jsonl", b"{}\n{}\n", "none of its 2 items can be read; the first, items.jsonl, line 1"),
     ],
@@ -162,6 +171,8 @@ def test_a_file_without_a_readable_item_is_an_error_in_one_sentence(
 def test_a_missing_file_and_a_missing_image_folder_are_errors(folder: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         load_items(folder / "none.jsonl")
+    with pytest.raises(DataError, match="cannot be read: File name too long"):
+        load_items(folder / ("a" * 300 + ".jsonl"))
     with pytest.raises(DataError, match="is no folder"):
         load_items(jsonl(folder, GOOD), folder / "pictures")
 
@@ -212,3 +223,21 @@ def test_the_split_covers_all_items_and_does_not_depend_on_their_order(
 def test_few_items_keep_no_holdout() -> None:
     items = [Item(str(n), "q", ("a",)) for n in range(299)]
     assert split_holdout(items, 0.3, 0) == (tuple(items), ())
+
+
+@pytest.mark.parametrize("name", ["items.json", "wrapped.json", "items.jsonl"])
+def test_a_number_of_thousands_of_digits_is_read_as_its_text(folder: Path, name: str) -> None:
+    rows = [GOOD, {**GOOD, "id": "long", "answer": 0}]
+    text = {
+        "items.json": json.dumps(rows),
+        "wrapped.json": json.dumps({"data": rows}),
+        "items.jsonl": "\n".join(map(json.dumps, rows)),
+    }[name]
+    (folder / name).write_text(text.replace('"answer": 0', f'"answer": {"9" * 5000}'))
+    assert [item.answers for item in load_items(folder / name).items] == [("red",), ("9" * 5000,)]
+
+
+def test_a_reason_names_the_image_once(folder: Path) -> None:
+    (folder / "empty.png").write_bytes(b"")
+    reason = load_items(jsonl(folder, GOOD, {**GOOD, "id": "e", "image": "empty.png"})).set_aside[0].reason
+    assert reason == f"{folder / 'empty.png'}: the image file is empty"

@@ -119,7 +119,9 @@ def test_the_store_copies_where_links_cannot_be_made(tmp_path: Path, monkeypatch
     monkeypatch.setattr("os.link", refuse)
     path = _save(draw_scene(1), tmp_path / "a.png")
     store = ImageStore(tmp_path / "store")
-    assert store.path(store.add(path).name).read_bytes() == path.read_bytes()
+    kept = store.path(store.add(path).name)
+    assert kept.read_bytes() == path.read_bytes()
+    assert kept.stat().st_mode == path.stat().st_mode  # as the umask leaves it
     assert not list(store.folder.rglob("*.tmp"))
 
 

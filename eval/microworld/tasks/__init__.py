@@ -6,13 +6,15 @@ never the same scene), test questions those of the test scans; the pool and the 
 scans alone.
 """
 
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from eval.microworld.dice import Dice
 from eval.microworld.examples import Example, make_example
@@ -57,8 +59,11 @@ def load_task(name_or_path: str | Path) -> Task:
         raise ConfigError(f"there is no task {name_or_path}; there are {', '.join(task_names())}, or give a .yaml file")
     try:
         record = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise ConfigError(f"{path}, line {line}: not YAML ({str(error.problem).splitlines()[0]})") from None
+    except (OSError, UnicodeDecodeError, YAMLError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
     if not isinstance(record, dict) or set(record) - FIELDS or not {"seed", "programs"} <= set(record):
         raise ConfigError(f"{path}: a task has seed and programs, and may have name, about and filters; nothing else")
     task = Task(
@@ -73,17 +78,31 @@ def load_task(name_or_path: str | Path) -> Task:
 
 
 def _check(task: Task, path: Path) -> None:
-    if not isinstance(task.seed, int):
-        raise ConfigError(f"{path}: seed must be a whole number, not {task.seed!r}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", task.name):  # of a folder and of a run
+        raise ConfigError(
+            f"{path}: the name {task.name!r} will not do; give a `name` of at most 64 letters (a–z), digits, "
+            "dots, _ and -, beginning with a letter or digit"
+        )
+    if not _whole(task.seed):
+        raise ConfigError(f"{path}: seed must be a whole number, 0 or more, not {task.seed!r}")
     if not isinstance(task.programs, dict) or not task.programs:
         raise ConfigError(f"{path}: programs must map question programs to shares")
     for name, share in task.programs.items():
         if name not in PROGRAMS:
             raise ConfigError(f"{path}: no question program is called {name!r}; there are {', '.join(PROGRAMS)}")
-        if not isinstance(share, int | float) or share <= 0:
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < math.inf:
             raise ConfigError(f"{path}: the share of {name} must be a positive number, not {share!r}")
     if not isinstance(task.filters, dict) or set(task.filters) - FILTERS:
         raise ConfigError(f"{path}: filters may be {', '.join(sorted(FILTERS))}")
+    for bound in ("min_objects", "max_objects"):
+        if bound in task.filters and not _whole(task.filters[bound]):
+            raise ConfigError(f"{path}: {bound} must be a whole number, 0 or more, not {task.filters[bound]!r}")
+    if "answers" in task.filters and not isinstance(task.filters["answers"], list):
+        raise ConfigError(f"{path}: answers must be a list, such as [4, 7], not {task.filters['answers']!r}")
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _passes(example: Example, filters: dict[str, Any]) -> bool:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from agent.config import StudentConfig
+from agent.student.adapters import check_adapter
 from agent.student.embedded import EmbeddedStudent
 from agent.student.engine import Reply, Request, Student
 from retrieval.errors import ConfigError, StudentError
@@ -164,10 +165,19 @@ async def test_a_released_student_comes_back_with_its_adapters(
 async def test_an_adapter_that_does_not_fit_is_refused(
     engine: EmbeddedStudent, requests: list[Request], adapters: list[Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(StudentError, match="not an adapter folder"):
+    await engine.release()
+    with pytest.raises(ConfigError, match="not an adapter folder"):
         await engine.load_adapter("none", tmp_path)
+    assert engine._engine is None  # found out before the model was loaded
     for file in adapters[0].iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        kept = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(b"[]")
+        with pytest.raises(ConfigError, match="not an adapter folder"):
+            check_adapter(tmp_path)
+        (tmp_path / name).write_bytes(kept)
+    check_adapter(tmp_path)
     settings = (tmp_path / "adapter_config.json").read_text()
     (tmp_path / "adapter_config.json").write_text(settings.replace("q_proj", "k_proj"))
     with pytest.raises(StudentError, match="does not fit"):
