@@ -20,7 +20,6 @@ from agent import cli_microworld
 from agent.config import RunConfig, load_config
 from agent.run_folder import IfExists
 from retrieval.errors import GaptutorError
-from retrieval.files import read_json
 
 app = typer.Typer(
     name="gaptutor",
@@ -93,7 +92,7 @@ def start(config: RunConfig, path: Path, if_exists: str, as_json: bool, again: s
         "finished": f"read why: {path}/report.html" + (f" · use it: {path}/best" if found["best_round"] else ""),
         "failed": f"{found['stop_reason']}; see {path}/events.jsonl",
         "stopped": f"stopped; go on with: {again}",
-        "budget": f"{read_json(path / 'run.json').get('error')}: {again}",
+        "budget": f"stopped by its budget; go on with: {again} --set teacher.budget_usd=MORE",
         "waiting": f"read the gaps in {max(path.glob('rounds/*/gaps.json'), default=path)}, edit them, then: {again}",
     }
     reporter.say(escape(hints[ending]))

@@ -29,7 +29,7 @@ def _refuse_secrets(key: str, address: str) -> None:
         parts = urlsplit(address)
     except ValueError:
         raise ValueError(f"{key} is no address") from None
-    if parts.password or parts.username or parts.query:
+    if "@" in address or parts.query:
         raise ValueError(f"{key} must hold no user, password or query; keys go into the environment")
 
 

@@ -109,7 +109,8 @@ class Scripted:
         return [seen for seen in self.requests if seen.kind == kind]
 
     async def _answer(self, request: Request) -> Response:
-        seen = Seen(len(self.requests) + 1, await request.json(), dict(request.headers))
+        body = await request.json()  # first: others are counted while this one is read
+        seen = Seen(len(self.requests) + 1, body, dict(request.headers))
         self.requests.append(seen)
         step: Any = self.steps[seen.number - 1] if seen.number <= len(self.steps) else self.then
         self.under_way += 1

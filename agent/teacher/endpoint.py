@@ -22,7 +22,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx2
 import openai
@@ -44,7 +44,13 @@ FIRST_CONTACT_TRIES = 3
 _PASSING = frozenset({408, 409, 425, 429})
 #: Too many requests at a time, or in a time.
 _CONGESTED = frozenset({429, 503})
+#: The openai client makes headers of these as well.
+_OTHER_HEADERS = "check the environment variables OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS"
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=60)
+
+
+#: Characters of a key from which on it is one.
+SECRET = 8
 
 
 class RejectedError(Exception):
@@ -56,11 +62,13 @@ class RejectedError(Exception):
 
 
 class PassingError(Exception):
-    """Worth trying again; `after` (seconds) is the provider's wish."""
+    """Worth trying again; `after` (seconds) is the provider's wish. `unreachable`: there was no connection."""
 
-    def __init__(self, reason: str, status: int | None = None, after: float | None = None) -> None:
+    def __init__(
+        self, reason: str, status: int | None = None, after: float | None = None, unreachable: bool = False
+    ) -> None:
         super().__init__(reason)
-        self.reason, self.status, self.after = reason, status, after
+        self.reason, self.status, self.after, self.unreachable = reason, status, after, unreachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +82,17 @@ class Dialect:
 
 
 class Endpoint:
-    """One address. `sleep` waits so many seconds between tries."""
+    """One address. `sleep` waits so many seconds between tries. Raises TeacherError if the address is none, or the key
+    is no key."""
 
     def __init__(self, config: TeacherConfig, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._config = config
         self._sleep = sleep
-        self._key = "" if config.app else os.environ.get(config.api_key_env, "")
+        if not config.app:
+            _check_address(config.base_url)
+        self._key = "" if config.app else _read_key(config.api_key_env)
+        # Local servers take any key, say EMPTY; replies must not lose that word.
+        self._shown_keys = _forms(self._key) if len(self._key) >= SECRET else []
         self.name = f"the app {config.app}" if config.app else _public(config.base_url)
         self._client = openai.AsyncOpenAI(
             api_key=self._key or "none",
@@ -101,9 +114,12 @@ class Endpoint:
         await self._client.close()
 
     def redact(self, text: str) -> str:
-        """`text` without the key, should a provider have put it there, and without what no file can hold."""
+        """`text` without the key, should a provider or a library have put it there, and without what no file can
+        hold. Cut a text afterwards, not before."""
         text = text.encode("utf-8", "replace").decode()
-        return text.replace(self._key, "[key]") if self._key else text
+        for shown in self._shown_keys:
+            text = text.replace(shown, "[key]")
+        return text
 
     async def chat(self, messages: list[dict[str, Any]], name: str, schema: Mapping[str, Any]) -> Completion:
         """Ask. `name` and `schema` (JSON schema) say what the reply must look like. Raises TeacherError,
@@ -209,7 +225,7 @@ class Endpoint:
         try:
             reply: Completion = await tries(once)
         except PassingError as error:
-            if error.status is None and "no connection" in error.reason:
+            if error.unreachable:
                 raise TeacherError(
                     f"the teacher at {self.name} cannot be reached ({error.reason}); check teacher.base_url, "
                     "the network, and that the server is running"
@@ -234,7 +250,7 @@ class Endpoint:
     def _stop(self, state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
         tries = self._config.retries + 1
-        if not self._answered and isinstance(error, PassingError) and "no connection" in error.reason:
+        if not self._answered and isinstance(error, PassingError) and error.unreachable:
             tries = min(tries, FIRST_CONTACT_TRIES)
         return bool(stop_after_attempt(tries)(state))
 
@@ -246,12 +262,14 @@ class Endpoint:
         except (TimeoutError, openai.APITimeoutError):
             raise PassingError(f"no answer within {self._config.timeout:g} s") from None
         except openai.APIConnectionError as error:
-            raise PassingError(self.redact(f"no connection: {error.__cause__ or error}")) from None
+            if isinstance(error.__cause__, httpx2.LocalProtocolError):  # its message quotes the header
+                self._fatal("cannot be asked, since a header of the request holds what no header can", _OTHER_HEADERS)
+            raise PassingError(self.redact(f"no connection: {error.__cause__ or error}"), unreachable=True) from None
         except openai.APIStatusError as error:
             self._judge(error)
             raise
         except (openai.OpenAIError, ValueError) as error:
-            raise RejectedError(self.redact(f"the endpoint's reply cannot be read: {error}"[:300])) from None
+            raise RejectedError(self.redact(f"the endpoint's reply cannot be read: {error}")[:300]) from None
         limit = body.get("max_tokens", body.get("max_completion_tokens", 0))
         return _completion(text, int(limit), self.redact)
 
@@ -280,6 +298,38 @@ def _in_process(app: str) -> httpx2.AsyncClient:
     """A client that talks to an ASGI application in this process. Raises ConfigError if there is none of that name."""
     found = find_callable(app, "teacher.app")
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=found, raise_app_exceptions=False))
+
+
+def _check_address(url: str) -> None:
+    """Raise TeacherError, which does not quote it (it may hold a password), if `url` is no HTTP address."""
+    try:
+        parts = httpx2.URL(url)
+        is_one = parts.scheme in ("http", "https") and bool(parts.host) and (parts.port or 0) < 2**16
+    except (httpx2.InvalidURL, ValueError):
+        is_one = False
+    if not is_one:
+        raise TeacherError("teacher.base_url must begin with http:// or https://, and a host must follow")
+
+
+def _read_key(variable: str) -> str:
+    """The key in an environment variable, "" if there is none. Raises TeacherError, which does not quote it, if it holds
+    what no key does."""
+    key = os.environ.get(variable, "").strip()
+    if "\n" in key or "\r" in key:
+        what = "a line break"
+    elif not key.isascii():
+        what = "a character that is not ASCII"
+    elif any(not "!" <= character <= "~" for character in key):
+        what = "a space or a control character"
+    else:
+        return key
+    raise TeacherError(f"the key in {variable} holds {what}, as no key does; set it again")
+
+
+def _forms(key: str) -> list[str]:
+    """How a key may look in a message: as it is, quoted by Python or JSON, in a URL; the longest first."""
+    forms = {key, repr(key)[1:-1], repr(key.encode())[2:-1], json.dumps(key)[1:-1], quote(key), quote(key, safe="")}
+    return sorted(forms - {""}, key=len, reverse=True)
 
 
 def _public(url: str) -> str:
@@ -336,7 +386,7 @@ def _completion(text: str, limit: int, redact: Callable[[str], str]) -> Completi
         message = choice["message"]
         content, refusal = message.get("content"), message.get("refusal")
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-        start = redact(" ".join(text[:120].split()))
+        start = redact(" ".join(text[:2000].split()))[:120]
         raise RejectedError(f"the endpoint's reply is no chat completion: {start!r}; check teacher.base_url") from None
     usage = body.get("usage")
     counts = usage if isinstance(usage, dict) else {}
