@@ -47,8 +47,7 @@ async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Re
     higher one to go on). Raises GaptutorError for what stops a run; the folder is then left so that the next call goes on.
     """
     folder = RunFolder.open(path, config, if_exists)
-    # The report is the last thing to be written; a run can be killed between its mark and its report.
-    if read_json(folder.path / "run.json")["state"] == "finished" and (folder.path / "report.html").exists():
+    if _is_finished(folder):
         folder.close()
         return "finished"
     context = None
@@ -75,6 +74,13 @@ async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Re
             folder.close()
         else:
             await context.close()
+
+
+def _is_finished(folder: RunFolder) -> bool:
+    """Whether all is done. The mark alone does not say so: a run can be killed between its mark and its last report."""
+    if read_json(folder.path / "run.json")["state"] != "finished":
+        return False
+    return any(read_json(path)["done"] for path in folder.path.glob("rounds/*/.manifests/finish.json"))
 
 
 def _leave(folder: RunFolder, **status: Any) -> None:

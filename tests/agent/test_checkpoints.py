@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-import agent.drive
+import agent.checkpoints
 import agent.node
 from agent.config import RunConfig, parse_config
 from agent.console import Reporter
@@ -162,6 +162,16 @@ async def test_a_run_that_cannot_begin_says_why_and_lets_go_of_its_folder(tmp_pa
             await go(config(1, student={"model": "no/such/student"}), tmp_path)
         kept.append(caught)
     assert "set student.model" in read_json(tmp_path / "run.json")["error"]
+
+
+async def test_a_mark_without_its_report_is_not_the_end(at: Replace, tmp_path: Path) -> None:
+    at("control", 1, stop_by_signal)
+    assert await go(config(1), tmp_path) == "stopped"
+    # As a kill in `finish` leaves it: the mark is new, the report is the one of the stop.
+    write_json(tmp_path / "run.json", {**read_json(tmp_path / "run.json"), "state": "finished"})
+    assert await go(config(1), tmp_path) == "finished"
+    assert steps(tmp_path)[-1] == ("finish", 1)
+    assert ending(tmp_path)["stop_reason"] == "max_rounds"
 
 
 @pytest.mark.parametrize(
@@ -309,7 +319,7 @@ async def test_a_run_whose_database_stays_away_is_left_and_goes_on_when_it_is_ba
         postgres.stop()
         return {}
 
-    monkeypatch.setattr(agent.drive, "_DATABASE_SECONDS", 2.0)
+    monkeypatch.setattr(agent.checkpoints, "_DATABASE_SECONDS", 2.0)
     at("tune", 1, stop)
     with pytest.raises(StorageError, match=f"{VARIABLE} names, was lost: .*run again"):
         await go(config(2, checkpoint_url_env=VARIABLE), tmp_path)

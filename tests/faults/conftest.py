@@ -35,14 +35,30 @@ THREE_ROUNDS = {
     "data": {"limit": 12},
 }
 
+#: Results that are equal byte for byte.
+WHOLE = {
+    "items.jsonl",
+    "excluded.jsonl",
+    "gaps.json",
+    "matches.json",
+    "selection.jsonl",
+    "rationales.jsonl",
+    "samples.jsonl",
+    "adapter_model.safetensors",
+}
+
 #: A node and its round.
 Point = tuple[str, int]
 
 
 class World:
-    """A configuration, and an unbroken run of it. Worlds in one folder share their data and their pool."""
+    """A configuration, and an unbroken run of it. Worlds in one folder share their data and their pool.
 
-    def __init__(self, folder: Path, name: str, settings: dict[str, Any]) -> None:
+    `longest`: seconds in which a run must end; less than what the tests may take, else theirs would leave it running.
+    """
+
+    def __init__(self, folder: Path, name: str, settings: dict[str, Any], longest: float = 280) -> None:
+        self.longest = longest
         make_data(folder / "data", "arithmetic", 400)
         self.config = folder / f"{name}.yaml"
         config = world_config(name, folder / "data", "arithmetic", 400, **settings)
@@ -57,7 +73,7 @@ class World:
 
     def run(self, run: Path, *more: str) -> subprocess.CompletedProcess[str]:
         """Start or resume a run and wait for its end."""
-        return subprocess.run(self.command(run, *more), capture_output=True, text=True, timeout=280, env=ENVIRONMENT)
+        return self._end(self.command(run, *more))
 
     def kill(self, run: Path, point: Point, when: str) -> bool:
         """Start or resume a run that dies at a named point; False if it never came there, and ended as it would."""
@@ -71,17 +87,20 @@ class World:
             str(point[1]),
             when,
         ]
-        died = subprocess.run(driver, capture_output=True, text=True, timeout=280, env=ENVIRONMENT)
+        died = self._end(driver)
         assert died.returncode in (-9, 0), f"was to be killed at {point}: {died.stderr[-2000:]}"
         return died.returncode == -9
 
+    def _end(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, capture_output=True, text=True, timeout=self.longest, env=ENVIRONMENT)
+
     def check_resumed(self, run: Path, killed: Counter[Point]) -> None:
-        """Resume a run that was killed so often at each point: it must end as if nothing had happened."""
+        """Resume a run whose nodes were killed so often at their work: it must end as if nothing had happened."""
         resumed = self.run(run)
         assert resumed.returncode == 0, resumed.stderr
         assert results(run) == results(self.unbroken)
         again = nodes_started(run) - nodes_started(self.unbroken)
-        assert again <= killed, f"repeated more than the nodes that were killed: {again}"
+        assert again <= killed, f"repeated more than the nodes that were killed at work: {again}"
         asked = [row["key"] for row in read_jsonl(run / "teacher.jsonl")]
         assert len(asked) == len(set(asked)), "a question was paid twice"
         assert not list(run.rglob(".*.tmp")), "scratch files are left"
@@ -100,7 +119,7 @@ def world(folder: Path) -> World:
 
 @pytest.fixture(scope="session")
 def three_rounds(folder: Path) -> World:
-    return World(folder, "three-rounds", THREE_ROUNDS)
+    return World(folder, "three-rounds", THREE_ROUNDS, longest=1200)
 
 
 def results(run: Path) -> dict[str, object]:
@@ -112,13 +131,7 @@ def results(run: Path) -> dict[str, object]:
             rows = read_jsonl(path)
             assert len({row["item"] for row in rows}) == len(rows), f"{name} has an item twice"
             found[name] = sorted(rows, key=lambda row: str(row["item"]))
-        elif path.name in (
-            "gaps.json",
-            "selection.jsonl",
-            "samples.jsonl",
-            "adapter_model.safetensors",
-            "excluded.jsonl",
-        ):
+        elif path.name in WHOLE:
             found[name] = path.read_bytes()
     return found
 

@@ -1,6 +1,6 @@
 """Runs of three rounds, killed one to five times each at points drawn by their seeds, converge.
 
-Three of them by default. The 200 of the specification (a few hours; one seed: `-k '[17]'`):
+Three of them by default. The 200 of the specification (some five hours on an idle core; one seed: `-k '[17]'`):
 
     GAPTUTOR_SOAK=200 .venv/bin/python -m pytest -m slow tests/faults/test_soak.py
 """
@@ -26,7 +26,7 @@ WRITES = (1, 2, 3, 4, 6, 9, 14, 21, 30)
 
 def drawn(seed: int, points: Sequence[Point]) -> list[tuple[Point, str]]:
     """One to five kills, in the order in which the run comes to their points; a point may be drawn twice."""
-    by = random.Random(f"soak/{seed}")
+    by = random.Random(f"seed/{seed}")
     places = sorted(by.randrange(len(points)) for _ in range(by.randint(1, 5)))
     return [(points[place], when(by, points[place])) for place in places]
 
@@ -40,7 +40,7 @@ def when(by: random.Random, point: Point) -> str:
 def test_a_run_killed_at_random_converges(three_rounds: World, tmp_path: Path, seed: int) -> None:
     run, killed = tmp_path / "run", Counter[Point]()
     for point, how in drawn(seed, list(nodes_started(three_rounds.unbroken))):
-        killed[point] += three_rounds.kill(run, point, how)
+        killed[point] += three_rounds.kill(run, point, how) and how != "published"
     three_rounds.check_resumed(run, killed)
 
 
