@@ -59,6 +59,7 @@ async def run_once(context: Context, state: State, spec: Node, work: Work) -> Up
     """Run a node under the contract; its time and what it waited for go to events.jsonl and the manifest."""
     folder = context.folder.round(state["round"])
     manifest = folder / ".manifests" / f"{spec.name}.json"
+    folder.mkdir(parents=True, exist_ok=True)  # or a name with `..` in it would lead nowhere, the first time only
     key = _key(context, state, spec, folder)
     found = read_json(manifest) if manifest.exists() else {}
     if found.get("key") == key and found["done"]:
