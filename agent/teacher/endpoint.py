@@ -14,7 +14,6 @@ first choice that it is asked. Not here: the Batch API, budgets.
 import asyncio
 import json
 import math
-import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,7 +21,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx2
 import openai
@@ -30,6 +29,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from agent.config import TeacherConfig
 from agent.teacher.journal import Completion
+from agent.teacher.key import forms_of, read_key
 from agent.teacher.logprobs import CHOICE_TOKENS, TOP, read_top
 from agent.teacher.pace import Pace
 from agent.teacher.reply import MAX_REPLY
@@ -47,10 +47,6 @@ _CONGESTED = frozenset({429, 503})
 #: The openai client makes headers of these as well.
 _OTHER_HEADERS = "check the environment variables OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS"
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=60)
-
-
-#: Characters of a key from which on it is one.
-SECRET = 8
 
 
 class RejectedError(Exception):
@@ -90,9 +86,8 @@ class Endpoint:
         self._sleep = sleep
         if not config.app:
             _check_address(config.base_url)
-        self._key = "" if config.app else _read_key(config.api_key_env)
-        # Local servers take any key, say EMPTY; replies must not lose that word.
-        self._shown_keys = _forms(self._key) if len(self._key) >= SECRET else []
+        self._key = "" if config.app else read_key(config.api_key_env)
+        self._shown_keys = forms_of(self._key)
         self.name = f"the app {config.app}" if config.app else _public(config.base_url)
         self._client = openai.AsyncOpenAI(
             api_key=self._key or "none",
@@ -309,27 +304,6 @@ def _check_address(url: str) -> None:
         is_one = False
     if not is_one:
         raise TeacherError("teacher.base_url must begin with http:// or https://, and a host must follow")
-
-
-def _read_key(variable: str) -> str:
-    """The key in an environment variable, "" if there is none. Raises TeacherError, which does not quote it, if it holds
-    what no key does."""
-    key = os.environ.get(variable, "").strip()
-    if "\n" in key or "\r" in key:
-        what = "a line break"
-    elif not key.isascii():
-        what = "a character that is not ASCII"
-    elif any(not "!" <= character <= "~" for character in key):
-        what = "a space or a control character"
-    else:
-        return key
-    raise TeacherError(f"the key in {variable} holds {what}, as no key does; set it again")
-
-
-def _forms(key: str) -> list[str]:
-    """How a key may look in a message: as it is, quoted by Python or JSON, in a URL; the longest first."""
-    forms = {key, repr(key)[1:-1], repr(key.encode())[2:-1], json.dumps(key)[1:-1], quote(key), quote(key, safe="")}
-    return sorted(forms - {""}, key=len, reverse=True)
 
 
 def _public(url: str) -> str:
