@@ -13,17 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eval.fields import (
-    Unreadable,
-    canonical_first,
-    gold_answers,
-    read_chat,
-    read_choices,
-    short,
-    within,
-    without_markers,
-)
+from eval.fields import canonical_first, gold_answers, read_choices, read_turn, short, within
 from retrieval.cells import first, list_of, one_or_list, text_of, with_choices
+from retrieval.chats import UnusableError, without_markers
 from retrieval.errors import DataError
 from retrieval.images import read_image
 from retrieval.records import Record, SetAside, iter_records
@@ -87,18 +79,16 @@ def load_items(path: Path, images: Path | None = None, limit: int | None = None)
         name = text_of(first(record.value, "id", "question_id")) or f"row-{number}"
         try:
             if name in taken:
-                raise Unreadable(f"its id is already that of {taken[name]}; ids must differ")
+                raise UnusableError(f"its id is already that of {taken[name]}; ids must differ")
             items.append(_item(name, record.value, look))
             taken[name] = record.where
-        except Unreadable as reason:
+        except UnusableError as reason:
             aside.append(SetAside(name, record.where, str(reason)))
         except RecursionError:
             aside.append(SetAside(name, record.where, "its lists are nested too deeply"))
     if not items and not aside:
         raise DataError(f"{path} is empty; write one item a row")
     if not items:
-        if _by_semicolons(path):
-            raise DataError(f"{path} is divided by semicolons; save it with commas")
         bad = aside[0]
         raise DataError(f"{path}: none of its {len(aside)} items can be read; the first, {bad.where}: {bad.reason}")
     return Items(tuple(items), tuple(aside))
@@ -110,14 +100,6 @@ def _rows(path: Path) -> Iterator[Record | SetAside]:
         yield from iter_records(path)
     except OSError as error:
         raise DataError(f"{short(str(path))} cannot be read: {error.strerror or error}") from None
-
-
-def _by_semicolons(path: Path) -> bool:
-    if path.suffix.lower() != ".csv" or not path.is_file():
-        return False
-    with open(path, encoding="utf-8", errors="replace") as file:
-        heading = file.readline()
-    return ";" in heading and "," not in heading
 
 
 def split_holdout(items: Sequence[Item], share: float, seed: int) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
@@ -133,18 +115,20 @@ def split_holdout(items: Sequence[Item], share: float, seed: int) -> tuple[tuple
 
 
 def _item(name: str, fields: dict[str, Any], look: "_Images") -> Item:
-    """The item of a record. Raises Unreadable."""
-    chat = read_chat(fields)
-    question = without_markers(chat.question if chat else text_of(fields.get("question")))
+    """The item of a record. Raises UnusableError."""
+    inline: list[Any] = []
+    asked, answer = read_turn(fields, inline) or (text_of(fields.get("question")), "")
+    named = list_of(first(fields, "images")) or one_or_list(first(fields, "image")) or inline
+    question = without_markers(asked, bool(named))
     if not question:
-        raise Unreadable(f"its question is missing or empty (its fields: {', '.join(fields)})")
-    golds = [chat.answer] if chat and chat.answer else gold_answers(fields)
+        raise UnusableError(f"its question is missing or empty (its fields: {', '.join(fields)})")
+    golds = [answer] if answer else gold_answers(fields)
     if not golds:
-        raise Unreadable(f"its gold answer is missing or empty (its fields: {', '.join(fields)})")
+        raise UnusableError(f"its gold answer is missing or empty (its fields: {', '.join(fields)})")
     choices = read_choices(first(fields, "choices", "options"))
     if choices:
         golds = [within(gold, choices) for gold in golds]
-    return Item(name, question, canonical_first(golds), choices, look.paths(fields, chat.images if chat else []))
+    return Item(name, question, canonical_first(golds), choices, tuple(look.path(value) for value in named))
 
 
 class _Images:
@@ -154,29 +138,25 @@ class _Images:
         self._folder = folder
         self._seen: dict[Path, str | None] = {}
 
-    def paths(self, fields: dict[str, Any], inline: list[Any]) -> tuple[Path, ...]:
-        """The images of a row: of its column, else those named inside its conversation. Raises Unreadable."""
-        named = list_of(first(fields, "images")) or one_or_list(first(fields, "image")) or inline
-        return tuple(self._path(value) for value in named)
-
-    def _path(self, value: Any) -> Path:
+    def path(self, value: Any) -> Path:
+        """Where a named image lies, once it has been seen to be one. Raises UnusableError."""
         if isinstance(value, dict):
             if value.get("bytes") and not value.get("path"):
-                raise Unreadable("its picture is stored inside the table; write it to a file and give its path")
+                raise UnusableError("its picture is stored inside the table; write it to a file and give its path")
             value = value.get("path")
         name = text_of(value)
         if not name:
-            raise Unreadable("its image path is empty")
+            raise UnusableError("its image path is empty")
         if re.match(r"(https?|data):", name):
-            raise Unreadable(f"its image is an address ({short(name)}); download it and give a file")
+            raise UnusableError(f"its image is an address ({short(name)}); download it and give a file")
         try:
             path = (self._folder / Path(name).expanduser()).absolute()
         except RuntimeError:
-            raise Unreadable(f"there is no image {short(name)}, since there is no such user") from None
+            raise UnusableError(f"there is no image {short(name)}, since there is no such user") from None
         if path not in self._seen:
             self._seen[path] = _fault(path)
         if reason := self._seen[path]:
-            raise Unreadable(reason)
+            raise UnusableError(reason)
         return path
 
 

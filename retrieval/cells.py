@@ -28,7 +28,12 @@ def text_of(value: Any) -> str:
         return str(int(value))
     if isinstance(value, dict):  # VQA's annotations: {"answer": …, "answer_id": …}
         return text_of(value.get("answer", value.get("text")))
-    return str(value).encode("utf-8", "replace").decode().strip()
+    return utf8(str(value)).strip()
+
+
+def utf8(text: str) -> str:
+    """A text as it can be written as UTF-8: half a surrogate pair, which JSON may hold, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def list_of(value: Any) -> list[Any]:

@@ -1,12 +1,13 @@
-"""Conversations of a user's row, in the wording of LLaVA and ShareGPT (`from`, `value`) or of chat models (`role`,
-`content`), and the `<image>` markers of their questions. Not covered: video, audio, tool calls."""
+"""Conversations of a user's row, in a pool or a validation set, in the wording of LLaVA and ShareGPT (`from`, `value`) or
+of chat models (`role`, `content`), and the `<image>` markers of their questions. Not covered: video, audio, tool
+calls."""
 
 import itertools
 import json
 import re
 from typing import Any
 
-from retrieval.cells import pictures_of
+from retrieval.cells import first, pictures_of, text_of, utf8
 
 _USER = {"human", "user"}
 _STUDENT = {"gpt", "assistant", "model", "chatgpt", "bing", "bard"}
@@ -16,6 +17,14 @@ _EDGE = re.compile(r"^(?:\s*<image>)+\s*|(?:\s*<image>)+\s*$", re.IGNORECASE)
 
 class UnusableError(ValueError):
     """Why a row cannot be used."""
+
+
+def chat_of(fields: dict[str, Any], images: list[Any]) -> list[tuple[str, str]] | None:
+    """(question, answer) of each turn of a row's conversation, as `read_chat` gives them; None if it has none."""
+    for key in ("conversations", "messages"):
+        if (messages := first(fields, key)) is not None:
+            return read_chat(messages, key, images)
+    return None
 
 
 def read_chat(messages: Any, key: str, images: list[Any]) -> list[tuple[str, str]]:
@@ -62,9 +71,9 @@ def _content(content: Any, images: list[Any]) -> str:
 def message_text(content: Any) -> str:
     """A message as text. Raises UnusableError if it is neither text nor a number."""
     if isinstance(content, str):
-        return content
-    if isinstance(content, bool | int | float):
-        return str(content)
+        return utf8(content)
+    if isinstance(content, bool | int | float) and (text := text_of(content)):
+        return text
     raise UnusableError("a message has no text")
 
 
@@ -78,9 +87,18 @@ def _alternate(messages: list[tuple[str, str]]) -> list[tuple[str, str]]:
     pairs = []
     for (asker, question), (replier, answer) in zip(rest[::2], rest[1::2], strict=True):
         if asker not in _USER or replier not in _STUDENT:
-            raise UnusableError(f"messages should alternate between user and assistant, not {asker!r} and {replier!r}")
+            raise UnusableError(f"messages should alternate between user and assistant, not {asker[:40]!r} and {replier[:40]!r}")
         pairs.append((question, answer))
-    return [(f"{system}\n{pairs[0][0]}" if system else pairs[0][0], pairs[0][1]), *pairs[1:]]
+    return [(_instructed(pairs[0][0], system), pairs[0][1]), *pairs[1:]]
+
+
+def _instructed(question: str, system: str) -> str:
+    """A question with the system message before it, but behind the markers that it begins with."""
+    if not system:
+        return question
+    leading = _EDGE.match(question)
+    end = leading.end() if leading else 0
+    return f"{question[:end]}{system}\n{question[end:]}"
 
 
 def markers(question: str) -> int:
@@ -88,14 +106,14 @@ def markers(question: str) -> int:
     return len(_MARKER.findall(question))
 
 
-def shows_image(question: str) -> bool:
-    """Whether a marker stands at either end of a question; one inside may be part of a text about such tags."""
-    return _EDGE.search(question) is not None
-
-
-def without_markers(question: str, before: int = 0) -> str:
+def without_markers(question: str, has_images: bool, before: int = 0) -> str:
     """A question without the markers at its ends, since images come first in every prompt; one inside becomes "image
-    N", since it is part of what is asked. `before` counts the markers of earlier turns."""
+    N", since it is part of what is asked. `before` counts the markers of earlier turns. Without an image, one inside
+    stays as it is; raises UnusableError if one stands at an end then."""
+    if not has_images:
+        if _EDGE.search(question):
+            raise UnusableError("a question shows <image> but the row names no image")
+        return question.strip()
     leading = _EDGE.match(question)
     numbers = itertools.count(1 + before + (markers(leading[0]) if leading else 0))
     return _MARKER.sub(lambda _: f"image {next(numbers)}", _EDGE.sub("", question)).strip()

@@ -12,8 +12,8 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from retrieval.cells import choice_texts, first, list_of, one_or_list, with_choices
-from retrieval.chats import UnusableError, markers, message_text, read_chat, shows_image, without_markers
+from retrieval.cells import choice_texts, first, list_of, one_or_list, utf8, with_choices
+from retrieval.chats import UnusableError, chat_of, markers, message_text, read_chat, without_markers
 from retrieval.files import write_jsonl
 from retrieval.records import Record, SetAside, iter_records
 from retrieval.sample import Sample, Turn
@@ -49,7 +49,7 @@ def parse_record(record: Record, folder: Path, fallback_id: str) -> PoolRow | Se
     """Read one record; `fallback_id` names it if it has no id."""
     value = record.value
     given = value.get("id")
-    name = str(given) if isinstance(given, str | int) and str(given).strip() else fallback_id
+    name = utf8(str(given)) if isinstance(given, str | int) and str(given).strip() else fallback_id
     try:
         inline: list[Any] = []
         pairs = _pairs(value, inline)
@@ -58,15 +58,16 @@ def parse_record(record: Record, folder: Path, fallback_id: str) -> PoolRow | Se
         turns = _turns(pairs, bool(pictures))
     except UnusableError as error:
         return SetAside(name, record.where, str(error))
-    source = next((str(value[key]) for key in _SOURCE if isinstance(value.get(key), str)), "")
+    except RecursionError:
+        return SetAside(name, record.where, "its lists are nested too deeply")
+    source = next((utf8(value[key]) for key in _SOURCE if isinstance(value.get(key), str)), "")
     return PoolRow(name, record.where, turns, pictures, source)
 
 
 def _pairs(value: dict[str, Any], inline: list[Any]) -> list[tuple[str, str]]:
     """(question, answer) of every turn, whatever the format; images named inside messages are added to `inline`."""
-    for key in ("conversations", "messages"):
-        if key in value:
-            return read_chat(value[key], key, inline)
+    if (chat := chat_of(value, inline)) is not None:
+        return chat
     if isinstance(value.get("texts"), list):
         turns = [turn for turn in value["texts"] if isinstance(turn, dict)]
         return [(message_text(turn.get("user")), message_text(turn.get("assistant"))) for turn in turns]
@@ -92,15 +93,13 @@ def _plain_question(value: dict[str, Any], question: Any) -> str:
 def _turns(pairs: list[tuple[str, str]], has_images: bool) -> tuple[Turn, ...]:
     turns, count = [], 0
     for question, answer in pairs:
-        if shows_image(question) and not has_images:
-            raise UnusableError("a question shows <image> but the sample names no image")
-        clean = without_markers(question, count) if has_images else question
+        clean = without_markers(question, has_images, count)
         count += markers(question)
-        if not clean.strip():
+        if not clean:
             raise UnusableError("an empty question")
         if not answer.strip():
             raise UnusableError("an empty answer")
-        turns.append(Turn(clean.strip(), answer.strip()))
+        turns.append(Turn(clean, answer.strip()))
     if not turns:
         raise UnusableError("a sample without turns")
     return tuple(turns)
@@ -115,7 +114,7 @@ def _picture(picture: Any, folder: Path) -> Path | bytes:
         raise UnusableError("an image is neither a path nor a picture")
     if picture.startswith(("http://", "https://", "data:")):
         raise UnusableError("an image is an address, and those are not fetched; download the images and name files")
-    return folder / picture
+    return folder / utf8(picture)
 
 
 def write_trl(samples: Iterable[Sample], path: Path, image_path: Callable[[str], Path]) -> None:

@@ -35,7 +35,7 @@ Progress = Callable[[int], None]
 #: pool.
 PART = 4096
 #: Version of the folder's layout and of how records are read (`retrieval.formats`); part of a pool's key.
-FORMAT = 2
+FORMAT = 3
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),

@@ -182,6 +182,9 @@ def _iter_csv(path: Path, delimiter: str) -> Iterator[Record | SetAside]:
     with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, delimiter=delimiter)
         try:
+            heading = reader.fieldnames or []
+            if delimiter == "," and len(heading) == 1 and ";" in heading[0]:
+                raise DataError(f"{path} is divided by semicolons; save it with commas")
             for row in reader:
                 where = f"{path.name}, line {reader.line_num}"
                 if None in row:

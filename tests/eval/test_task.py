@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from eval import Item, Items, load_items, split_holdout
+from retrieval import PoolRow, SetAside, read_pool
 from retrieval.errors import DataError
 
 
@@ -91,8 +92,54 @@ def test_conversations_give_question_image_and_final_answer(folder: Path) -> Non
 
 
 def test_a_marker_inside_a_question_stays_part_of_what_is_asked(folder: Path) -> None:
-    row = {"question": "<image>\n<image> Is <image> like image 1?<image>", "answer": "no"}
+    row = {"question": "<image>\n<image> Is <image> like image 1?<image>", "answer": "no", "images": ["a.png"] * 4}
     assert load_items(jsonl(folder, row)).items[0].question == "Is image 3 like image 1?"
+    text = {"question": "Is <image> a tag?", "answer": "yes"}
+    assert load_items(jsonl(folder, text)).items[0].question == "Is <image> a tag?"
+
+
+def said(asker: str, asked: Any, replier: str = "gpt", replied: Any = "a star") -> list[dict[str, Any]]:
+    return [{"from": asker, "value": asked}, {"from": replier, "value": replied}]
+
+
+CONVERSATIONS: list[dict[str, Any]] = [
+    {"image": "a.png", "conversations": said("human", "<image>\nWhat is this?")},
+    {"image": "a.png", "conversations": said("user", "What is this?\n<image>", "chatgpt")},
+    {"image": "a.png", "conversations": said("human", "Is <IMAGE> a star?", "bing", 5.0)},
+    {"image": "a.png", "conversations": json.dumps(said("human", "<image>\nWhat is this?"))},
+    {"image": "a.png", "conversations": [{"from": "system", "value": "Be brief."}, *said("human", "<image>\nWhat?")]},
+    {"conversations": None, "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": True}]},
+    {"messages": [{"role": "user", "content": "half \ud800"}, {"role": "assistant", "content": "a"}]},
+    {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "image", "image": "b.png"}, {"type": "text", "text": "What?"}]},
+            {"role": "assistant", "content": [{"type": "text", "text": "a star"}]},
+        ]
+    },
+    {"conversations": said("human", "<image>\nWhat is this?")},
+    {"conversations": said("human", [{"type": "audio", "audio": "a.wav"}])},
+    {"conversations": said("robot", "What is this?")},
+    {"conversations": said("human", "What is this?")[:1]},
+    {"conversations": said("human", None)},
+    {"conversations": "What is this?"},
+    {"conversations": "[" * 100_000},
+    {"conversations": ["What is this?"]},
+]
+
+
+@pytest.mark.parametrize("row", CONVERSATIONS)
+def test_a_conversation_is_read_as_a_pool_reads_it(folder: Path, row: dict[str, Any]) -> None:
+    path = jsonl(folder, row, GOOD)
+    sample = next(iter(read_pool(path)))
+    found = load_items(path)
+    if isinstance(sample, SetAside):
+        assert [reason for _, _, reason in reasons(found)] == [sample.reason]
+    else:
+        item = found.items[0]
+        assert isinstance(sample, PoolRow)
+        assert [(item.question, item.answers[0])] == [(turn.question, turn.answer) for turn in sample.turns]
+        assert item.images == sample.images
 
 
 @pytest.mark.parametrize(
@@ -118,9 +165,11 @@ def test_a_marker_inside_a_question_stays_part_of_what_is_asked(folder: Path) ->
         ({**GOOD, "image": "a" * 5000}, "File name too long"),
         ({**GOOD, "choices": "[" * 200_000}, "nested too deeply"),
         ({**GOOD, "id": "first"}, "already that of items.jsonl, line 1"),
-        ({"id": "c", "conversations": [{"from": "human", "value": "?"}]}, "1 question(s) and 0 answer(s)"),
-        ({"id": "c", "conversations": [{"from": "robot", "value": "?"}]}, "unknown speaker “robot”"),
-        ({"id": "c", "conversations": ["hello"]}, "not a list of turns"),
+        ({"id": "c", "conversations": [{"from": "human", "value": "?"}]}, "last question has no answer"),
+        ({"id": "c", "conversations": [{"from": "robot", "value": "?"}] * 2}, "user and assistant, not 'robot'"),
+        ({"id": "c", "conversations": [{"from": w, "value": w} for w in ("user", "gpt") * 2]}, "has 2 questions"),
+        ({"id": "c", "conversations": ["hello"]}, "no list of messages"),
+        ({"question": "<image>\nWhat?", "answer": "x"}, "names no image"),
     ],
 )
 def test_a_bad_item_is_set_aside_with_a_reason_and_the_rest_goes_on(folder: Path, row: Any, words: str) -> None:

@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,11 @@ def test_pictures_inside_a_parquet_file_come_as_bytes(tmp_path: Path) -> None:
     ("row", "reason"),
     [
         ({"text": "hello"}, "no conversations"),
-        ({"conversations": []}, "without messages"),
+        ({"conversations": []}, "no conversations"),
+        ({"conversations": [{"from": "system", "value": "Be brief."}]}, "without messages"),
+        ({"conversations": "[" * 100_000}, "nested too deeply"),
+        ({"question": "q", "choices": "[" * 100_000, "answer": "a"}, "nested too deeply"),
+        ({"question": "q", "answer": math.nan}, "no text"),
         ({"conversations": "hello"}, "no list of messages"),
         ({"conversations": [_ASKED]}, "has no answer"),
         ({"image": "a.png", "conversations": [_SAID, _ASKED]}, "alternate"),
@@ -189,6 +194,9 @@ PINNED: list[dict[str, Any]] = [
     {"messages": [{"role": "user", "content": "q"}]},
     {"question": "<image>?", "answer": "a"},
     {"question": "q", "choices": ["one"], "answer": "one"},
+    {"conversations": None, "messages": [], "question": "q", "answer": 5.0},
+    {"image": "a.png", "conversations": [{"from": "system", "value": "Be brief."}, _ASKED, _SAID]},
+    {"question": "half \ud800", "answer": "a", "id": "\ud800", "source": "\ud800"},
 ]
 
 
@@ -206,7 +214,7 @@ def test_records_are_read_as_the_version_in_the_pools_key_says(tmp_path: Path) -
         else row.reason
         for row in read_pool(path)
     ]
-    assert (FORMAT, digest(rows)[:16]) == (2, "54dcb6d00bc7fa38"), (
+    assert (FORMAT, digest(rows)[:16]) == (3, "7435072b6651bd57"), (
         "records are read otherwise than before: raise FORMAT, so that no pool of the old reading is found again, "
         "and write the new pair here"
     )
