@@ -87,7 +87,9 @@ def _alternate(messages: list[tuple[str, str]]) -> list[tuple[str, str]]:
     pairs = []
     for (asker, question), (replier, answer) in zip(rest[::2], rest[1::2], strict=True):
         if asker not in _USER or replier not in _STUDENT:
-            raise UnusableError(f"messages should alternate between user and assistant, not {asker[:40]!r} and {replier[:40]!r}")
+            raise UnusableError(
+                f"messages should alternate between user and assistant, not {asker[:40]!r} and {replier[:40]!r}"
+            )
         pairs.append((question, answer))
     return [(_instructed(pairs[0][0], system), pairs[0][1]), *pairs[1:]]
 

@@ -27,13 +27,15 @@ async def judge(teacher: Teacher, answer: str = "a", images: Any = ()) -> Any:
 
 
 def test_a_price_is_the_listed_one_unless_the_configuration_says_another() -> None:
-    listed, dated = find_price("gpt-4o", None, None), find_price("gpt-4o-2024-08-06", None, None)
+    listed, dated = find_price("gpt-5-mini", None, None), find_price("gpt-5-mini-2025-08-07", None, None)
     assert listed is not None
     assert listed == dated
-    given = find_price("gpt-4o", 0.0, None)
+    given = find_price("gpt-5-mini", 0.0, None)
     assert given is not None
     assert (given.inward, given.outward) == (0.0, listed.outward)
-    assert find_price("gpt-4o-of-mine", 1.0, None) is None, "half a price is none"
+    assert find_price("gpt-5-mini-of-mine", 1.0, None) is None, "half a price is none"
+    assert find_price("gpt-4o-mini", None, None) is None, "what its images take at most is listed, and no price"
+    assert find_price("gpt-4o-mini", 1.0, 2.0) == (1.0, 2.0, 48200)
 
 
 def test_a_budget_without_a_price_is_refused_at_the_start() -> None:
