@@ -192,6 +192,16 @@ def init(
 
 
 @app.command()
+def prompts(folder: Annotated[Path, typer.Argument(help="Where to write them.")]) -> None:
+    """Write down what the teacher is asked with, to be changed and named at `teacher.prompts`."""
+    from agent.teacher.own_prompts import write_prompts
+
+    for path in write_prompts(folder):
+        print(path)
+    print(f"change what you like and delete the rest; then set teacher.prompts to {folder}")
+
+
+@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Say what this machine has, what is missing, and the command that cures it."""
     from agent.doctor import examine

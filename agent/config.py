@@ -132,6 +132,8 @@ class TeacherConfig(Section):
     """Longest reply, in tokens."""
     image_size: int | None = Field(None, ge=16, le=4096)
     """Longest side (pixels) of the images that are sent, larger ones are scaled down; if empty, as they are (up to 4096)."""
+    prompts: Path | None = None
+    """Folder of prompts of your own: each replaces ours of the same name (`gaptutor prompts DIR` writes ours down)."""
     see_images: bool = True
     """Send images. If not, the teacher is told how many belong to a question that it does not see."""
     price_in: float | None = Field(None, ge=0)
@@ -322,6 +324,7 @@ _PATHS = (
     ("pool", "path"),
     ("pool", "images"),
     ("pool", "store"),
+    ("teacher", "prompts"),
 )
 
 

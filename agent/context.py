@@ -47,7 +47,7 @@ class Context:
             folder=folder,
             reporter=reporter,
             student=make_student(config.student),
-            teacher=Teacher(config.teacher, folder.path / "teacher.jsonl"),
+            teacher=Teacher(config.teacher, folder.path / "teacher.jsonl", prompts=folder.prompts),
             embedder=Embedder(config.pool.embedder),
         )
 

@@ -17,7 +17,7 @@ from agent.answering import check_read
 from agent.config import RunConfig
 from agent.context import Context, Data
 from agent.teacher.client import Teacher
-from agent.teacher.prompts import prompt
+from agent.teacher.own_prompts import Prompts
 from agent.teacher.skills import annotate
 from eval.scorers import make_scorer
 from eval.task import Item, Items, load_items, split_holdout
@@ -119,7 +119,7 @@ async def _pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
                 config.seed,
                 lambda n: advance(n, n),
             )
-        folder = pool.folder / f"skills-{_annotator(config)[:12]}"
+        folder = skills_folder(pool, config, context.teacher.prompts)
         skills = await _annotate(context, pool, folder)
         index = await asyncio.to_thread(
             SkillIndex.build, folder / "index", pool, skills, context.embedder, config.pool.chroma_url
@@ -134,11 +134,11 @@ def pool_store(config: RunConfig, run: Path) -> Path:
     return config.pool.store or run.parent / "pools"
 
 
-def _annotator(config: RunConfig) -> str:
-    """Hash of who names the skills, and how: another teacher, prompt or sight of the images names them anew."""
+def skills_folder(pool: Pool, config: RunConfig, prompts: Prompts) -> Path:
+    """Where a pool's skills are kept: another teacher, prompt or sight of the images names them anew."""
     teacher = config.teacher
     sight = [] if teacher.see_images and teacher.image_size is None else [teacher.see_images, teacher.image_size]
-    return digest([teacher.model, prompt("skills"), *sight])
+    return pool.folder / f"skills-{digest([teacher.model, prompts['skills'], *sight])[:12]}"
 
 
 async def _annotate(context: Context, pool: Pool, folder: Path) -> dict[str, list[str]]:
@@ -155,6 +155,7 @@ async def _annotate(context: Context, pool: Pool, folder: Path) -> dict[str, lis
         scope=f"pool for {context.folder.id}",
         budget=context.teacher.budget,
         shared=True,
+        prompts=context.teacher.prompts,
     )
     try:
         with context.reporter.bar("naming the pool's skills") as advance:

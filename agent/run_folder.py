@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
 from agent.config import RunConfig, parse_config
+from agent.teacher.own_prompts import Prompts, load_prompts
 from retrieval.errors import ConfigError, RunError
 from retrieval.files import Log, clear_scratch, digest, read_json, storage_errors, write_json
 
@@ -33,10 +34,12 @@ _FREE = {
         "concurrency",
         "timeout",
         "retries",
+        "outage_minutes",
         "max_tokens",
         "price_in",
         "price_out",
         "budget_usd",
+        "prompts",  # their contents must not
     },
     "tuning": {"checkpoint_minutes"},
     "pool": {"chroma_url"},
@@ -46,8 +49,10 @@ _FREE = {
 class RunFolder:
     """A run folder held by this process. `open` makes or resumes one; `close` lets it go."""
 
-    def __init__(self, path: Path, lock: FileLock) -> None:
+    def __init__(self, path: Path, lock: FileLock, prompts: Prompts) -> None:
         self.path = path
+        #: What the teacher is asked with, as checked against those that the run began with.
+        self.prompts = prompts
         #: What tells this run from all others, a deleted one in the same folder included.
         self.id = str(read_json(path / "run.json")["id"])
         self._lock = lock
@@ -59,9 +64,9 @@ class RunFolder:
         """Take the folder for this process.
 
         Raises RunError if another process holds it, if it is there and `if_exists` is "raise", if it is no run folder, or if
-        it belongs to a run with another configuration.
+        it belongs to a run with another configuration or other prompts; ConfigError if the prompts are none.
         """
-        path = path.resolve()
+        path, prompts = path.resolve(), load_prompts(config.teacher.prompts)
         with storage_errors(path):
             if path.is_file():
                 raise RunError(f"{path} is a file; name a folder with --run-dir")
@@ -70,9 +75,9 @@ class RunFolder:
                 raise RunError(f"{path} is not empty and is no run folder; name another with --run-dir")
         lock = _take(path)
         try:
-            _prepare(path, config, if_exists)
+            _prepare(path, config, prompts, if_exists)
             clear_scratch(path)
-            return cls(path, lock)
+            return cls(path, lock, prompts)
         except BaseException:
             lock.release()
             raise
@@ -142,29 +147,32 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _prepare(path: Path, config: RunConfig, if_exists: IfExists) -> None:
+def _prepare(path: Path, config: RunConfig, prompts: Prompts, if_exists: IfExists) -> None:
     """Make what a run folder begins with, or check what is there."""
-    started = (path / "run.json").exists()
-    if started and if_exists == "raise":
+    if goes_on(path, config, prompts, if_exists):
+        now = {"pid": os.getpid(), "prompts": prompts.as_rows()}
+        write_json(path / "run.json", {**read_json(path / "run.json"), **now})
+    else:
+        if (path / "run.json").exists():
+            _empty(path)
+        _begin(path, config, prompts)
+
+
+def goes_on(path: Path, config: RunConfig, prompts: Prompts, if_exists: IfExists) -> bool:
+    """Whether to open the folder is to go on with the run in it. Changes nothing; raises RunError where that is refused."""
+    if not (path / "run.json").exists() or if_exists == "delete":
+        return False
+    if if_exists == "raise":
         raise RunError(
             f"{path} holds a run already; resume it with --if-exists resume or remove it with --if-exists delete"
         )
-    if started and if_exists == "delete":
-        _empty(path)
-        started = False
-    if started:
-        try:
-            _check_same(path, config)
-        except RunError:
-            if any(path.glob("rounds/*/*.jsonl")):
-                raise
-            # Nothing was answered yet: a mistake in the configuration that has been put right, most likely.
-            _empty(path)
-            started = False
-    if started:
-        write_json(path / "run.json", {**read_json(path / "run.json"), "pid": os.getpid()})
-    else:
-        _begin(path, config)
+    try:
+        _check_same(path, config, prompts)
+    except RunError:
+        if any(path.glob("rounds/*/*.jsonl")):
+            raise
+        return False  # nothing was answered yet: a mistake that has been put right, most likely
+    return True
 
 
 def _empty(path: Path) -> None:
@@ -173,7 +181,7 @@ def _empty(path: Path) -> None:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
-def _begin(path: Path, config: RunConfig) -> None:
+def _begin(path: Path, config: RunConfig, prompts: Prompts) -> None:
     with storage_errors(path), open(path / "config.yaml", "w", encoding="utf-8") as file:
         YAML().dump(config.model_dump(mode="json"), file)
     status = {
@@ -187,6 +195,7 @@ def _begin(path: Path, config: RunConfig) -> None:
         "started": _now(),
         "updated": _now(),
         "config_digest": digest(_bound(config.model_dump(mode="json"))),
+        "prompts": prompts.as_rows(),
     }
     write_json(path / "run.json", status)
 
@@ -200,11 +209,15 @@ def _bound(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_same(path: Path, config: RunConfig) -> None:
-    if read_json(path / "run.json").get("config_digest") == digest(_bound(config.model_dump(mode="json"))):
+def _check_same(path: Path, config: RunConfig, prompts: Prompts) -> None:
+    status = read_json(path / "run.json")
+    # A run that began before prompts were noted down had ours.
+    began, now = status.get("prompts") or load_prompts(None).as_rows(), prompts.as_rows()
+    changed = [f"the prompt {kind}" for kind in now if began.get(kind, {}).get("sha256") != now[kind]["sha256"]]
+    if status.get("config_digest") == digest(_bound(config.model_dump(mode="json"))) and not changed:
         return
     old, new = _bound(read_config(path).model_dump(mode="json")), _bound(config.model_dump(mode="json"))
-    changed = [
+    changed += [
         f"{key}.{k}" if isinstance(new[key], dict) else key
         for key in new
         for k in (new[key] if isinstance(new[key], dict) else [key])

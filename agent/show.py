@@ -26,6 +26,7 @@ def summary(run: Path) -> dict[str, Any]:
         "best_round": records.best,
         "highest": _highest(records),
         "scorer": records.status.get("scorer"),
+        "prompts": records.status.get("prompts"),
         "rounds": [_round(each) for each in records.rounds],
     }
 

@@ -23,7 +23,8 @@ from agent.teacher.budget import Budget
 from agent.teacher.endpoint import Endpoint, RejectedError
 from agent.teacher.journal import Completion, Journal, Usage
 from agent.teacher.logprobs import CHOICE_TOKENS, TOP, option_odds
-from agent.teacher.prompts import as_data, json_schema, prompt
+from agent.teacher.own_prompts import Prompts, load_prompts
+from agent.teacher.prompts import as_data, json_schema
 from agent.teacher.reply import parse_reply
 from retrieval.errors import DataError, TeacherError
 from retrieval.files import digest
@@ -64,8 +65,8 @@ class Tally(NamedTuple):
 class Teacher:
     """A teacher with its journal. Nothing is opened before the first question. Set `scope` (say "round-01") so that
     usage can be told apart later; at most `config.concurrency` requests are under way at one time, however many
-    questions there are. Teachers of one run share a `budget`; `shared` says that other runs write to the journal too,
-    so that only what stands under `scope` there was spent by this one."""
+    questions there are. Teachers of one run share a `budget` and `prompts` (those of `config`, if not given); `shared`
+    says that other runs write to the journal too, so that only what stands under `scope` there was spent by this one."""
 
     def __init__(
         self,
@@ -75,8 +76,10 @@ class Teacher:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         budget: Budget | None = None,
         shared: bool = False,
+        prompts: Prompts | None = None,
     ) -> None:
         self.config = config
+        self.prompts = prompts or load_prompts(config.prompts)
         self.scope = scope
         self.budget = budget or Budget(config.budget_usd)
         self._sleep = sleep
@@ -175,7 +178,7 @@ class Teacher:
         if images and not self.config.see_images:
             data, images = {**data, "images_not_shown": len(images)}, ()
         pictures = [read_picture(image) for image in images]
-        return _Question(self.config.model, kind, data, schema, pictures, self.config.image_size)
+        return _Question(self.config.model, kind, self.prompts[kind], data, schema, pictures, self.config.image_size)
 
     async def _try(
         self, question: "_Question", schema: type[T], more: list[dict[str, Any]], check: Callable[[T], str]
@@ -252,13 +255,14 @@ class _Question:
         self,
         model: str,
         kind: str,
+        prompt: str,
         data: Any,
         schema: type[BaseModel] | None,
         images: Sequence[bytes],
         longest: int | None,
     ) -> None:
         self.kind, self.schema = kind, schema
-        self._longest = longest
+        self._prompt, self._longest = prompt, longest
         self._model, self._data, self._images = model, as_data(data), images
 
     def key(self, more: list[dict[str, Any]]) -> str:
@@ -268,7 +272,7 @@ class _Question:
         if hashes and self._longest is not None:
             hashes.append(f"at most {self._longest} pixels")
         shape: Any = json_schema(self.schema) if self.schema else f"top {TOP}"
-        return digest([self._model, prompt(self.kind), self._data, hashes, shape, more])
+        return digest([self._model, self._prompt, self._data, hashes, shape, more])
 
     def messages(self) -> list[dict[str, Any]]:
         """The prompt, then the images and one text part with the data. Raises DataError if an image is none."""
@@ -276,12 +280,12 @@ class _Question:
             {"type": "image_url", "image_url": {"url": data_url(image, self._longest)}} for image in self._images
         ]
         parts.append({"type": "text", "text": self._data})
-        return [{"role": "system", "content": prompt(self.kind)}, {"role": "user", "content": parts}]
+        return [{"role": "system", "content": self._prompt}, {"role": "user", "content": parts}]
 
     def text_bytes(self, more: list[dict[str, Any]]) -> int:
         """Bytes of all that is sent as text, the schema (which may be sent twice) included."""
         shape = json.dumps(json_schema(self.schema)) * 2 if self.schema else ""
-        texts = [prompt(self.kind), self._data, shape, json.dumps(more)]
+        texts = [self._prompt, self._data, shape, json.dumps(more)]
         return sum(len(text.encode()) for text in texts)
 
     def image_sizes(self) -> list[tuple[int, int]]:

@@ -2,10 +2,11 @@
 
 A kind is a prompt file in `prompts/` and a pydantic model. The prompt is the system message and the same for every
 request of a kind; what a request is about goes as JSON into the user's message, where it is data: whatever it says, it
-instructs no one.
+instructs no one. A user's own prompts may stand in the place of ours (`own_prompts.py`).
 """
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Annotated, Any
@@ -103,9 +104,21 @@ class Judged(Reply):
     correct: bool
 
 
+#: The kinds of questions, and what a reply to each looks like; a choice is replied to with a letter.
+REPLIES: Mapping[str, type[Reply] | None] = {
+    "diagnose": DiagnosedError,
+    "name_gap": NamedGap,
+    "step_right": StepJudged,
+    "choose": None,
+    "skills": NamedSkills,
+    "same_skill": SameSkills,
+    "judge": Judged,
+}
+
+
 @cache
 def prompt(kind: str) -> str:
-    """The system message of a kind."""
+    """Our system message of a kind."""
     return resources.files("agent.teacher").joinpath("prompts", f"{kind}.md").read_text(encoding="utf-8").strip()
 
 

@@ -234,6 +234,23 @@ def test_init_writes_a_configuration_and_says_what_it_saw(
     assert "--force" in err
 
 
+def test_prompts_are_written_down_changed_and_noted_in_the_run(
+    capsys: pytest.CaptureFixture[str], config: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "prompts"
+    assert call(capsys, "prompts", folder)[0] == 0
+    code, err = call(capsys, "prompts", folder)
+    assert (code, "is there already" in err) == (2, True)
+    (folder / "judge.md").write_text("{answer}: is that correct?")
+    code, err = run_with(capsys, config, f"teacher.prompts={folder}")
+    assert (code, f"{folder}/judge.md holds the placeholder {{answer}}" in err) == (2, True), err
+    (folder / "judge.md").write_text("Is that `correct`?")
+    run_with(capsys, config, f"teacher.prompts={folder}", "student.model=no-such-folder")
+    noted = said(capsys, "show", config.parent / "run", "--json")["prompts"]
+    assert noted["judge"]["file"] == str(folder / "judge.md")
+    assert len(noted["diagnose"]["sha256"]) == 64
+
+
 def test_doctor_names_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["doctor", "--json"])

@@ -10,7 +10,7 @@ import pytest
 from agent.config import RunConfig, parse_config
 from agent.run_folder import RunFolder, is_held, read_config
 from retrieval.errors import ConfigError, RunError, StorageError
-from retrieval.files import read_jsonl
+from retrieval.files import read_json, read_jsonl, write_json
 
 RAW = {
     "name": "cats",
@@ -58,6 +58,46 @@ def test_a_folder_in_which_nothing_was_answered_takes_another_configuration(tmp_
 def test_what_changes_no_result_may_differ(tmp_path: Path) -> None:
     RunFolder.open(tmp_path / "run", config()).close()
     RunFolder.open(tmp_path / "run", config(teacher={"model": "expert", "concurrency": 2})).close()
+
+
+def test_other_prompts_are_refused_as_another_configuration_is_and_another_place_of_them_is_not(tmp_path: Path) -> None:
+    def with_prompts(name: str, text: str) -> RunConfig:
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "judge.md").write_text(f'{text} Reply with {{"correct": true}} or {{"correct": false}}.')
+        return config(teacher={"model": "expert", "prompts": str(tmp_path / name)})
+
+    folder = RunFolder.open(tmp_path / "run", with_prompts("mine", "Be strict."))
+    folder.round(0).mkdir(parents=True)
+    (folder.round(0) / "answers.jsonl").touch()
+    folder.close()
+    began = read_json(tmp_path / "run" / "run.json")["prompts"]
+    RunFolder.open(tmp_path / "run", with_prompts("moved", "Be strict.")).close()
+    now = read_json(tmp_path / "run" / "run.json")["prompts"]
+    assert now["judge"] == {**began["judge"], "file": str(tmp_path / "moved" / "judge.md")}
+    for other in (with_prompts("mine", "Be kind."), config()):
+        with pytest.raises(RunError, match=r"differs in the prompt judge\)"):
+            RunFolder.open(tmp_path / "run", other)
+    assert not is_held(tmp_path / "run")
+
+
+def test_a_run_from_before_prompts_were_noted_down_had_ours(tmp_path: Path) -> None:
+    folder = RunFolder.open(tmp_path / "run", config())
+    folder.round(0).mkdir(parents=True)
+    (folder.round(0) / "answers.jsonl").touch()
+    folder.close()
+    status = read_json(tmp_path / "run" / "run.json")
+    noted = status.pop("prompts")
+    write_json(tmp_path / "run" / "run.json", status)
+    RunFolder.open(tmp_path / "run", config()).close()
+    assert read_json(tmp_path / "run" / "run.json")["prompts"] == noted
+
+
+def test_prompts_that_are_none_are_refused_before_a_folder_is_made(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "diagnoses.md").touch()
+    with pytest.raises(ConfigError, match=r"is `diagnose\.md` meant"):
+        RunFolder.open(tmp_path / "run", config(teacher={"model": "expert", "prompts": str(tmp_path / "mine")}))
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_existing_run_is_refused_or_deleted_on_request(tmp_path: Path) -> None:
