@@ -19,6 +19,7 @@ from yaml.parser import ParserError  # type: ignore[import-untyped,unused-ignore
 
 from agent.teacher.prices import Price, find_price
 from retrieval.errors import ConfigError
+from retrieval.vector_store import server_address
 
 #: Name of an environment variable. Anything else may be the secret itself, which must not be written down.
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -72,11 +73,13 @@ class PoolConfig(Section):
     embedder: str = "all-MiniLM-L6-v2"
     """sentence-transformers model that compares skills and questions; the default is packaged and needs no network."""
     chroma_url: str | None = None
-    """Chroma server to use instead of a folder of our own."""
+    """Address of a Chroma server to use instead of a folder of our own, for instance http://127.0.0.1:8000."""
 
     @model_validator(mode="after")
     def _no_secret_in_address(self) -> Self:
         _refuse_secrets("pool.chroma_url", self.chroma_url or "")
+        if self.chroma_url is not None:
+            server_address(self.chroma_url)
         return self
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -20,6 +20,8 @@ EXACT = 200_000
 _PAGE = 5000
 #: Candidates asked of the graph for each hit that is wanted.
 _WIDEN = 4
+#: Where a server's API begins.
+_API = "/api/v2"
 #: Seconds in which a server must show that it is there, and those it may take for one call.
 _GREETING, _PATIENCE = 10.0, 300.0
 
@@ -114,10 +116,24 @@ class VectorStore:
             parts.append(page["embeddings"])
             rows += page["ids"]
         if sorted(rows) != sorted(map(str, range(count))):
-            at = _Server.named(self._url) if self._url else self._folder.parent
+            at = server_address(self._url) if self._url else self._folder.parent
             message = f"Chroma's collection {self._name} ({at}) does not give each of its {count} rows once"
             raise PoolError(f"{message}; delete it and run again")
         return np.concatenate(parts, dtype=np.float32)[np.argsort(np.array(rows, dtype=np.int64))]
+
+
+def server_address(url: str) -> str:
+    """A Chroma server's address as its client takes it. Raises PoolError, which does not repeat `url` (it may hold a
+    password), if it is more than scheme, host, port and the path of a proxy, or less."""
+    with suppress(ValueError):  # of a port that is none
+        parts = urlsplit(url)
+        more = parts.username or parts.password or parts.query or parts.fragment
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not more:
+            return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix(_API)}"
+    raise PoolError(
+        "pool.chroma_url is no address of a Chroma server: scheme, host, port and, behind a proxy, a path, without user, "
+        "password and query; write it as http://127.0.0.1:8000 or https://example.org/chroma"
+    )
 
 
 def _client(folder: Path, url: str | None) -> Any:
@@ -128,42 +144,21 @@ def _client(folder: Path, url: str | None) -> Any:
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
         return chromadb.PersistentClient(str(folder), settings=settings)
-    server = _Server.named(url)
+    address = server_address(url)
     with _server_errors(url):
-        server.greet()
-        client = chromadb.HttpClient(server.host, server.port, ssl=server.scheme == "https", settings=settings)
+        _greet(address)
+        # A whole address as the host goes before the port; a bare host would lose the path.
+        client = chromadb.HttpClient(address, ssl=address.startswith("https:"), settings=settings)
         # Chroma's own client waits for ever, and has no setting for it.
         client._server._session.timeout = httpx.Timeout(_PATIENCE, connect=_GREETING)
     return client
 
 
-class _Server(NamedTuple):
-    scheme: str
-    host: str
-    port: int
-
-    @classmethod
-    def named(cls, url: str) -> Self:
-        """Raises PoolError, which does not repeat `url` (it may hold a password), if it is more or less than an
-        address."""
-        with suppress(ValueError):  # of a port that is none
-            parts = urlsplit(url)
-            more = parts.username or parts.password or parts.path.strip("/") or parts.query or parts.fragment
-            if parts.scheme in ("http", "https") and parts.hostname and not more:
-                return cls(parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 8000))
-        raise PoolError(
-            "pool.chroma_url is no address of scheme, host and port alone, without user, password, path and query; "
-            "write it as http://host:8000"
-        )
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.host}:{self.port}"
-
-    def greet(self) -> None:
-        """See that a Chroma server is there; its client would wait for ever for one that says nothing."""
-        reply = httpx.get(f"{self}/api/v2/heartbeat", timeout=_GREETING)
-        if "heartbeat" not in reply.text:
-            raise ValueError(f"what answers there, with status {reply.status_code}, is no Chroma server")
+def _greet(address: str) -> None:
+    """See that a Chroma server is there; its client would wait for ever for one that says nothing."""
+    reply = httpx.get(f"{address}{_API}/heartbeat", timeout=_GREETING)
+    if "heartbeat" not in reply.text:
+        raise ValueError(f"what answers there, with status {reply.status_code}, is no Chroma server")
 
 
 @contextmanager
@@ -178,6 +173,6 @@ def _server_errors(url: str | None) -> Iterator[None]:
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
         raise PoolError(
-            f"cannot use the Chroma server at {_Server.named(url)}: {reason}; "
+            f"cannot use the Chroma server at {server_address(url)}: {reason}; "
             "see that it runs and run again, or drop pool.chroma_url"
         ) from error

@@ -51,6 +51,7 @@ def test_overrides_change_single_values(config_file: Path) -> None:
         (GOOD + "seed: -1\n", "`seed`"),
         (GOOD + "selection: {gaps: 0, siblings: 0, rehearsal: 0}\n", "at least one must be positive"),
         (GOOD.replace("{model: student}", "{model: student, direct_prompt: hello}"), "{question}"),
+        (GOOD.replace("pool.json", "pool.json, chroma_url: 'localhost:8000'"), "write it as http://127.0.0.1:8000"),
         ("name: [", "line"),
         ("- a\n- b\n", "no configuration"),
     ],

@@ -1,6 +1,7 @@
 """The skill index in a real Chroma server, and what is said when there is none."""
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,14 +10,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import chromadb
 import httpx
 import numpy as np
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from retrieval import Embedder, Pool, SkillIndex, vector_store
 from retrieval.errors import PoolError
-from retrieval.vector_store import VectorStore
+from retrieval.vector_store import VectorStore, server_address
+from tests.endpoint import served
 from tests.retrieval.conftest import llava_row
 
 SKILLS = ["picking the smallest digit", "choosing the largest digit", "adding two digits", "naming a rare shape"]
@@ -78,6 +87,52 @@ def test_a_server_finds_what_a_folder_finds_also_after_reopening(
     with SkillIndex.open(index.folder, pool, embedder, server) as index:
         assert [index.search(asked, 3, "dense") for asked in ASKED] == expected
     assert not list(index.folder.glob("chroma-*")), "the server keeps the vectors, not the folder"
+
+
+def proxy_to(server: str) -> Any:
+    """A proxy that hands to a server what comes in below /v1."""
+
+    async def forward(request: Request) -> Response:
+        async with httpx.AsyncClient() as client:
+            path, kind = request.path_params["path"], request.headers.get("content-type", "")
+            reply = await client.request(
+                request.method,
+                f"{server}/{path}",
+                params=str(request.query_params),
+                content=await request.body(),
+                headers={"content-type": kind},
+            )
+        return Response(reply.content, reply.status_code)
+
+    methods = ["GET", "POST", "PUT", "DELETE"]
+    return SimpleNamespace(app=Starlette(routes=[Route("/v1/{path:path}", forward, methods=methods)]))
+
+
+@pytest.mark.served
+def test_a_server_behind_a_path_of_a_proxy_is_the_same_server(server: str) -> None:
+    vectors = np.eye(5, 4, dtype=np.float32)
+    with served(proxy_to(server)) as url, VectorStore(Path("nowhere"), f"{url}/", "skills-proxied") as behind:
+        behind.write(vectors)
+        with VectorStore(Path("nowhere"), server, "skills-proxied") as direct:
+            assert direct.count() == behind.count() == 5
+        with pytest.raises(PoolError, match=rf"cannot use the Chroma server at {url}/wrong: .*status 404"):
+            VectorStore(Path("nowhere"), f"{url}/wrong", "skills-proxied")
+
+
+@pytest.mark.served
+def test_an_index_can_be_removed_with_its_collection_and_is_made_again(
+    server: str, pool: Pool, skills: dict[str, list[str]], embedder: Embedder, tmp_path: Path
+) -> None:
+    with SkillIndex.build(tmp_path / "index", pool, skills, embedder, server) as index:
+        folder, expected = index.folder, index.search(ASKED[0], 3)
+    client, begins = chromadb.HttpClient(server), folder.name.replace("index-", "skills-")
+    (name,) = [each.name for each in client.list_collections() if each.name.startswith(begins)]
+    client.delete_collection(name)
+    with pytest.raises(PoolError, match=r"Chroma has 0; delete it"):
+        SkillIndex.open(folder, pool, embedder, server)
+    shutil.rmtree(folder)
+    with SkillIndex.build(tmp_path / "index", pool, skills, embedder, server) as index:
+        assert (index.folder, index.search(ASKED[0], 3)) == (folder, expected)
 
 
 @pytest.mark.served
@@ -161,21 +216,35 @@ def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("http://[::1]:8000/", "http://[::1]:8000"),
+        ("https://example.org/chroma/", "https://example.org/chroma"),
+        ("https://example.org/a/b/api/v2", "https://example.org/a/b"),
+        ("http://http-server", "http://http-server"),
+    ],
+)
+def test_an_address_may_have_the_path_of_a_proxy(url: str, address: str) -> None:
+    assert server_address(url) == address
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "127.0.0.1:8000",
         "http://",
         "http://127.0.0.1:99999",
+        "http://127.0.0.1:0",
         "ftp://127.0.0.1:8000",
         "http://[::1:8000",
         "http://me@127.0.0.1:8000",
         "http://me:secret@127.0.0.1:8000",
-        "http://127.0.0.1:8000/secret",
-        "http://127.0.0.1:8000?token=secret",
+        "http://127.0.0.1:8000/chroma?token=secret",
         "http://127.0.0.1:8000#secret",
     ],
 )
-def test_what_is_no_address_alone_is_refused_in_a_sentence_that_tells_no_secret(url: str) -> None:
+def test_what_is_no_address_is_refused_in_a_sentence_that_tells_no_secret(url: str) -> None:
     with pytest.raises(PoolError, match="is no address") as caught:
         VectorStore(Path("nowhere"), url, "skills")
     assert "secret" not in str(caught.value)
