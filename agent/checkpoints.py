@@ -12,7 +12,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from agent.config import RunConfig
-from retrieval.errors import ConfigError, StorageError
+from retrieval.errors import ConfigError, StorageError, first_line
 
 #: Seconds in which a lost database may come back before the run is left.
 _DATABASE_SECONDS = 60.0
@@ -65,7 +65,7 @@ async def _postgres(variable: str) -> "AsyncIterator[BaseCheckpointSaver[Any]]":
     try:
         await (await psycopg.AsyncConnection.connect(url)).close()  # a pool would not say why it cannot
     except psycopg.OperationalError as error:
-        raise ConfigError(f"checkpoint_url_env: the database that {variable} names: {_first_line(error)}") from None
+        raise ConfigError(f"checkpoint_url_env: the database that {variable} names: {first_line(error)}") from None
     except psycopg.Error:
         raise ConfigError(f"checkpoint_url_env: {variable} {_NO_ADDRESS}") from None
     pool: Any = AsyncConnectionPool(
@@ -84,15 +84,11 @@ async def _postgres(variable: str) -> "AsyncIterator[BaseCheckpointSaver[Any]]":
                 await saver.setup()
             except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedTable) as error:
                 raise ConfigError(
-                    f"checkpoint_url_env: no tables can be made in the database: {_first_line(error)}"
+                    f"checkpoint_url_env: no tables can be made in the database: {first_line(error)}"
                 ) from None
             yield saver
     except psycopg.Error as error:
         raise StorageError(
-            f"the checkpoints' database, that {variable} names, was lost: {_first_line(error)}; when it is there again, "
+            f"the checkpoints' database, that {variable} names, was lost: {first_line(error)}; when it is there again, "
             "run again to go on"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -18,7 +18,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from yaml.parser import ParserError  # type: ignore[import-untyped,unused-ignore]
 
 from agent.teacher.prices import Price, find_price
-from retrieval.errors import ConfigError
+from retrieval.errors import ConfigError, first_line
 from retrieval.vector_store import server_address
 
 #: Name of an environment variable. Anything else may be the secret itself, which must not be written down.
@@ -315,7 +315,7 @@ def _override(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
         merged = OmegaConf.merge(OmegaConf.create(raw), OmegaConf.from_dotlist(overrides))
         return dict(OmegaConf.to_container(merged, resolve=False))  # type: ignore[arg-type]
     except OmegaConfBaseException as error:
-        raise ConfigError(f"--set {' '.join(overrides)}: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"--set {' '.join(overrides)}: {first_line(error)}") from None
     except ParserError:
         raise ConfigError(f"--set {' '.join(overrides)}: brackets and quotes must be closed") from None
 

@@ -16,7 +16,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from retrieval.errors import PoolError
+from retrieval.errors import PoolError, first_line
 from retrieval.files import storage_errors, write_bytes
 from retrieval.order import seeded_hash
 
@@ -52,9 +52,10 @@ class Embedder:
         try:
             return SentenceTransformer(source, local_files_only=offline, trust_remote_code=False)
         except (OSError, ValueError, ImportError, RuntimeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            message = f"cannot load the embedder {self.name!r} ({reason}); set pool.embedder to a folder that holds it"
-            raise PoolError(message) from None
+            raise PoolError(
+                f"cannot load the embedder {self.name!r} ({first_line(error)}); "
+                "set pool.embedder to a folder that holds it"
+            ) from None
 
     def encode(self, texts: Sequence[str], on_progress: Progress | None = None) -> Vectors:
         """Vectors of length 1, shape (texts, dimension). Each distinct text is embedded once, texts of a length

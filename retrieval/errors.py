@@ -13,6 +13,12 @@ class GaptutorError(Exception):
     exit_code = 1
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, as a sentence of ours can quote it: its first line without a full stop, or its type
+    if it says nothing."""
+    return str(error).strip().partition("\n")[0].rstrip(" .\r") or type(error).__name__
+
+
 class ConfigError(GaptutorError, ValueError):
     """The configuration, or a path or name in it, is wrong."""
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from retrieval.errors import DataError
+from retrieval.errors import DataError, first_line
 
 #: File name endings that are read, in lower case.
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
@@ -204,4 +204,4 @@ def _iter_parquet(path: Path) -> Iterator[Record | SetAside]:
                 number += 1
                 yield Record(f"{path.name}, row {number}", {k: v for k, v in value.items() if v is not None})
     except pa.ArrowException as error:
-        raise DataError(f"{path} is not a Parquet file ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{path} is not a Parquet file ({first_line(error)})") from None

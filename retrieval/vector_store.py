@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.embedding import Vectors
-from retrieval.errors import PoolError
+from retrieval.errors import PoolError, first_line
 
 #: Up to so many vectors every one is compared; past it, Chroma's graph proposes candidates.
 EXACT = 200_000
@@ -171,8 +171,7 @@ def _server_errors(url: str | None) -> Iterator[None]:
     except Exception as error:
         if url is None:
             raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
         raise PoolError(
-            f"cannot use the Chroma server at {server_address(url)}: {reason}; "
+            f"cannot use the Chroma server at {server_address(url)}: {first_line(error)[:200]}; "
             "see that it runs and run again, or drop pool.chroma_url"
         ) from error

@@ -9,7 +9,7 @@ from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from retrieval.errors import TuningError
+from retrieval.errors import TuningError, first_line
 from retrieval.files import publish_folder
 from training.families import load_config, load_model, load_processor
 from training.saving import saving
@@ -28,8 +28,7 @@ def compose(model: str, adapter: Path, out: Path, trust_remote_code: bool = Fals
     try:
         merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload(safe_merge=True)
     except (ValueError, RuntimeError, KeyError) as error:
-        first = str(error).strip().split("\n")[0]
-        raise TuningError(f"the adapter in {adapter} cannot be merged into {model}: {first}") from error
+        raise TuningError(f"the adapter in {adapter} cannot be merged into {model}: {first_line(error)}") from error
     with publish_folder(out) as scratch, saving(out):
         merged.to(stored).save_pretrained(scratch)
         processor.save_pretrained(scratch)

@@ -19,7 +19,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
-from retrieval.errors import ConfigError, TuningError
+from retrieval.errors import ConfigError, TuningError, first_line
 
 transformers_logging.disable_progress_bar()
 
@@ -123,7 +123,7 @@ def _check_on_hub(model: str) -> None:
         ) from None
     except (OSError, HTTPError) as error:
         raise ConfigError(
-            f"{model} is no folder here and was not fetched before, and the hub cannot be asked ({_first_line(error)}); "
+            f"{model} is no folder here and was not fetched before, and the hub cannot be asked ({first_line(error)}); "
             "set student.model to a model folder"
         ) from None
 
@@ -134,7 +134,7 @@ def load_config(model: str, trust_remote_code: bool = False) -> Any:
     try:
         return AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"{model} is not a model folder: {_first_line(error)}") from error
+        raise ConfigError(f"{model} is not a model folder: {first_line(error)}") from error
 
 
 def load_processor(model: str, trust_remote_code: bool = False) -> Any:
@@ -144,7 +144,7 @@ def load_processor(model: str, trust_remote_code: bool = False) -> Any:
         processor = AutoProcessor.from_pretrained(model, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ConfigError(
-            f"{model} is not a model folder: its processor cannot be read ({_first_line(error)})"
+            f"{model} is not a model folder: its processor cannot be read ({first_line(error)})"
         ) from error
     if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
         raise ConfigError(
@@ -169,9 +169,7 @@ def load_model(model: str, dtype: torch.dtype, attention: str, trust_remote_code
             use_safetensors=True,
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ConfigError(
-            f"{model} is not a model folder: its weights cannot be read ({_first_line(error)})"
-        ) from error
+        raise ConfigError(f"{model} is not a model folder: its weights cannot be read ({first_line(error)})") from error
     return loaded.eval()
 
 
@@ -180,7 +178,3 @@ def stop_tokens(model: Any, processor: Any) -> frozenset[int]:
     named = model.generation_config.eos_token_id
     ids = named if isinstance(named, list) else [named]
     return frozenset(i for i in (*ids, processor.tokenizer.eos_token_id) if i is not None)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__

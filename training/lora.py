@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from retrieval.errors import GaptutorError, StorageError
+from retrieval.errors import GaptutorError, StorageError, first_line
 from retrieval.files import storage_errors, write_json
 from training.job import LEFT, LOCK_WAIT, NO_ROOM, TuningJob
 
@@ -110,14 +110,14 @@ def _guarded(job: TuningJob) -> int:
         with storage_errors(job.work):
             return 0 if run(job, lambda: stop.asked) else LEFT
     except (torch.OutOfMemoryError, MemoryError) as error:
-        return _fail(job, "memory", f"out of memory with {job.micro} samples at a time: {_first_line(error)}")
+        return _fail(job, "memory", f"out of memory with {job.micro} samples at a time: {first_line(error)}")
     except StorageError as error:
         return _fail(job, "storage", str(error))
     except GaptutorError as error:
         return _fail(job, "fault", str(error))
     except RuntimeError as error:
         if "can't allocate memory" in str(error) or "out of memory" in str(error):
-            return _fail(job, "memory", f"out of memory with {job.micro} samples at a time: {_first_line(error)}")
+            return _fail(job, "memory", f"out of memory with {job.micro} samples at a time: {first_line(error)}")
         raise
 
 
@@ -127,10 +127,6 @@ def _fail(job: TuningJob, kind: str, message: str) -> int:
     with suppress(OSError):
         print(message, file=sys.stderr)
     return NO_ROOM if kind == "storage" else 1
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).split("\n")[0]
 
 
 if __name__ == "__main__":

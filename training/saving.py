@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from retrieval.errors import GaptutorError
+from retrieval.errors import GaptutorError, first_line
 from retrieval.files import storage_errors
 
 
@@ -21,4 +21,4 @@ def saving(path: Path) -> Iterator[None]:
         except (torch.OutOfMemoryError, GaptutorError):  # RuntimeErrors too
             raise
         except (RuntimeError, SafetensorError) as error:
-            raise OSError(str(error).split("\n")[0]) from error
+            raise OSError(first_line(error)) from error

@@ -8,7 +8,7 @@ from typing import Any
 from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 
-from retrieval.errors import ConfigError, DataError, StudentError
+from retrieval.errors import ConfigError, DataError, StudentError, first_line
 from retrieval.files import read_json
 
 
@@ -42,8 +42,7 @@ def add_adapter(model: Any, name: str, path: Path) -> Any:
         with safe_open(str(path / "adapter_model.safetensors"), "pt") as file:
             stored = len(list(file.keys()))
     except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
-        first = str(error).strip().split("\n")[0]
-        raise StudentError(f"the adapter in {path} does not fit the student: {first}") from error
+        raise StudentError(f"the adapter in {path} does not fit the student: {first_line(error)}") from error
     placed = sum(f".{name}." in parameter for parameter, _ in model.named_parameters())
     if placed != stored or not stored:
         raise StudentError(

@@ -22,7 +22,7 @@ from agent.config import StudentConfig
 from agent.student.adapters import add_adapter, check_adapter, remove_adapter, using
 from agent.student.asking import Asker
 from agent.student.engine import Reply, Request
-from retrieval.errors import GaptutorError, StudentError
+from retrieval.errors import GaptutorError, StudentError, first_line
 from training.chat import answer_lead, tokenise
 from training.families import check_model, family_of, load_model, load_processor, resolve_dtype, stop_tokens
 
@@ -90,7 +90,7 @@ class EmbeddedStudent:
         except GaptutorError:
             raise
         except (MemoryError, RuntimeError) as error:
-            first = str(error).split("\n")[0]
+            first = first_line(error)
             if isinstance(error, MemoryError) or "memory" in first:
                 raise StudentError(f"the student ran out of memory ({first}); lower student.batch_size") from error
             raise StudentError(f"the student at {self.config.model} stopped working: {first}") from error

@@ -10,6 +10,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from retrieval.errors import first_line
+
 #: Longest reply that is looked at, in characters. `max_tokens` keeps honest ones far below.
 MAX_REPLY = 100_000
 #: Places in a reply at which an object may begin that are tried.
@@ -48,7 +50,7 @@ def _find_object(text: str) -> tuple[dict[str, Any] | None, str]:
         try:
             value = _DECODER.decode(candidate)
         except (ValueError, RecursionError) as error:
-            problem = problem or _first_line(error)
+            problem = problem or _unread(error)
         else:
             if isinstance(value, dict):
                 return value, ""
@@ -60,7 +62,7 @@ def _find_object(text: str) -> tuple[dict[str, Any] | None, str]:
         try:
             value, end = _DECODER.raw_decode(text, start)
         except (ValueError, RecursionError) as error:
-            problem = _first_line(error)
+            problem = _unread(error)
             end = start + 1
         else:
             return value, ""
@@ -82,8 +84,8 @@ def _no_constant(name: str) -> None:
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_no_constant)
 
 
-def _first_line(error: Exception) -> str:
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0][:200]
+def _unread(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else first_line(error)[:200]
 
 
 def _explain(error: ValidationError | RecursionError) -> str:
