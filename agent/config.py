@@ -102,7 +102,7 @@ class StudentConfig(Section):
     )
     """Prompt that asks for numbered steps, then `Answer:`; {question} is filled in, choices included."""
     direct_prompt: str = "{question}\nAnswer briefly, without explanation."
-    """Prompt under which samples without steps are trained."""
+    """Prompt under which answers without steps are trained."""
     trust_remote_code: bool = False
     """Run code that comes with the model. Leave it off unless you have read that code."""
 

@@ -30,5 +30,5 @@ class Sample:
 
     @property
     def has_steps(self) -> bool:
-        """Whether the last answer is a rationale of two steps or more; such samples are trained under the rationale prompt."""
+        """Whether the last answer is a rationale of two steps or more; such samples are selected before others."""
         return len(parse_rationale(self.turns[-1].answer).steps) >= 2
