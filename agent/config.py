@@ -131,6 +131,8 @@ class TeacherConfig(Section):
     """Seconds until a request counts as lost and is tried again."""
     retries: int = Field(6, ge=0)
     """Times a request is tried again after a rate limit, an outage or a time-out, waiting longer each time."""
+    outage_minutes: float = Field(60.0, ge=0)
+    """Minutes that the run waits for a teacher that has answered before and is away, until it stops."""
     max_tokens: int = Field(2048, ge=16)
     """Longest reply, in tokens."""
     image_size: int | None = Field(None, ge=16, le=4096)

@@ -9,12 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Self
 
+from rich.markup import escape
+
 from agent.config import RunConfig
 from agent.console import Reporter
 from agent.run_folder import RunFolder, read_config
 from agent.student import make_student
 from agent.student.engine import Student
 from agent.teacher.client import Teacher
+from agent.teacher.dialect import Learned
 from eval.scorers import Scorer
 from eval.task import Item
 from retrieval.embedding import Embedder
@@ -47,7 +50,13 @@ class Context:
             folder=folder,
             reporter=reporter,
             student=make_student(config.student),
-            teacher=Teacher(config.teacher, folder.path / "teacher.jsonl", prompts=folder.prompts),
+            teacher=Teacher(
+                config.teacher,
+                folder.path / "teacher.jsonl",
+                prompts=folder.prompts,
+                learned=Learned(folder.path / "endpoint.json"),
+                say=lambda text: _say_aloud(folder, reporter, text),
+            ),
             embedder=Embedder(config.pool.embedder),
         )
 
@@ -100,6 +109,12 @@ class Context:
         if self.data is not None:
             self.data.index.close()
         self.folder.close()
+
+
+def _say_aloud(folder: RunFolder, reporter: Reporter, text: str) -> None:
+    """On the screen, and in events.jsonl for who comes later."""
+    folder.event("teacher", said=text)
+    reporter.say(f"  [yellow]{escape(text)}[/yellow]")
 
 
 @dataclass(frozen=True)

@@ -156,6 +156,8 @@ async def _annotate(context: Context, pool: Pool, folder: Path) -> dict[str, lis
         budget=context.teacher.budget,
         shared=True,
         prompts=context.teacher.prompts,
+        learned=context.teacher.learned,
+        say=context.teacher.say,
     )
     try:
         with context.reporter.bar("naming the pool's skills") as advance:

@@ -26,7 +26,8 @@ KINDS = ("diagnose", "name_gap", "skills", "same_skill", "judge", "choose", "ste
 
 @dataclass(frozen=True)
 class Seen:
-    """A request as the endpoint got it. `number` counts requests from 1; `kind` is told by the prompt."""
+    """A request as the endpoint got it. `number` counts requests from 1; `kind` is told by the prompt, None for a plain
+    question that only feels out the endpoint."""
 
     number: int
     body: dict[str, Any]
@@ -52,8 +53,10 @@ class Seen:
         return len(self.body["messages"]) > 2
 
     @property
-    def structured(self) -> bool:
-        return "response_format" in self.body
+    def form(self) -> str:
+        """How the form of the reply is asked for: schema, object or text."""
+        said = self.body.get("response_format", {"type": "text"})["type"]
+        return "schema" if said == "json_schema" else "object" if said == "json_object" else "text"
 
 
 Step = Callable[[Seen], Any] | Response | str | dict[str, Any]
@@ -135,9 +138,10 @@ def config_for(endpoint: Scripted, **fields: Any) -> TeacherConfig:
 
 
 @contextmanager
-def served(endpoint: Scripted) -> Iterator[str]:
-    """Serve over HTTP from a thread; gives the base URL. Connections queue in the socket until the server is up."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+def served(endpoint: Scripted, port: int = 0) -> Iterator[str]:
+    """Serve over HTTP from a thread, on any port that is free if it is 0; gives the base URL. Connections queue in the
+    socket until the server is up."""
+    with socket.create_server(("127.0.0.1", port)) as listening:
         config = uvicorn.Config(endpoint.app, log_level="critical", lifespan="off", timeout_graceful_shutdown=0)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

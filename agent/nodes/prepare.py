@@ -21,9 +21,13 @@ async def prepare(context: Context, state: State) -> Update:
     question = {"skill": "reading a clock", "candidates": ["telling the time"]}
     try:
         with context.waiting("teacher"):
-            probe = await context.teacher.ask("same_skill", question, SameSkills)
-            if probe.state in ("failed", "refused"):
-                raise TeacherError(f"the teacher does not answer a plain question: {probe.reason}")
+            # What came of it before does not count against a teacher that has been mended since.
+            probe = await context.teacher.ask("same_skill", question, SameSkills, anew=True)
+            if probe.value is None:
+                raise TeacherError(
+                    f"the teacher does not answer a plain question as it should ({probe.state}: {probe.reason}); "
+                    "check teacher.model and its server, or take another teacher"
+                )
             if (how.locator, how.judge) == ("answer_switch", "teacher"):
                 await check_teacher_judges(context.teacher)
     except TeacherError as error:

@@ -10,7 +10,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
@@ -20,11 +20,14 @@ from pydantic import BaseModel
 from agent.config import TeacherConfig
 from agent.teacher.attachments import data_url, picture_hash, read_picture, sent_size
 from agent.teacher.budget import Budget
-from agent.teacher.endpoint import Endpoint, RejectedError
+from agent.teacher.dialect import Learned
+from agent.teacher.endpoint import Endpoint
 from agent.teacher.journal import Completion, Journal, Usage
 from agent.teacher.logprobs import CHOICE_TOKENS, TOP, option_odds
+from agent.teacher.outage import Say
 from agent.teacher.own_prompts import Prompts, load_prompts
 from agent.teacher.prompts import as_data, json_schema
+from agent.teacher.received import RejectedError
 from agent.teacher.reply import parse_reply
 from retrieval.errors import DataError, TeacherError
 from retrieval.files import digest
@@ -36,14 +39,15 @@ REPAIR_SHOWS = 4000
 
 T = TypeVar("T", bound=BaseModel)
 R = TypeVar("R")
-State = Literal["ok", "refused", "malformed", "cut", "failed"]
+Fault = Literal["refused", "filtered", "cut", "malformed", "failed"]
+State = Literal["ok"] | Fault
 
 
 @dataclass(frozen=True, slots=True)
 class Asked(Generic[R]):
-    """What came of a question. `ok` has a value; `refused`: the teacher or its content filter would not; `malformed`:
-    no value could be read, also after one repair; `cut`: it ran into `max_tokens`; `failed`: no reply. `divisible`:
-    asking about half as much at a time may help."""
+    """What came of a question. `ok` has a value; `refused`: the teacher would not; `filtered`: a content filter stopped
+    the question or the reply; `cut`: the reply ran into `max_tokens`; `malformed`: no value could be read, also after one
+    repair; `failed`: no reply. `divisible`: asking about half as much at a time may help."""
 
     value: R | None
     state: State
@@ -65,8 +69,9 @@ class Tally(NamedTuple):
 class Teacher:
     """A teacher with its journal. Nothing is opened before the first question. Set `scope` (say "round-01") so that
     usage can be told apart later; at most `config.concurrency` requests are under way at one time, however many
-    questions there are. Teachers of one run share a `budget` and `prompts` (those of `config`, if not given); `shared`
-    says that other runs write to the journal too, so that only what stands under `scope` there was spent by this one."""
+    questions there are. Teachers of one run share a `budget`, `prompts` (those of `config`, if not given) and what was
+    `learned` about the endpoint; `shared` says that other runs write to the journal too, so that only what stands under
+    `scope` there was spent by this one. `say` is told when the teacher is away, and when it is back."""
 
     def __init__(
         self,
@@ -77,12 +82,16 @@ class Teacher:
         budget: Budget | None = None,
         shared: bool = False,
         prompts: Prompts | None = None,
+        learned: Learned | None = None,
+        say: Say = lambda text: None,
     ) -> None:
         self.config = config
         self.prompts = prompts or load_prompts(config.prompts)
         self.scope = scope
         self.budget = budget or Budget(config.budget_usd)
+        self.learned = learned or Learned()
         self._sleep = sleep
+        self.say = say
         self._shared = shared
         self._price = config.price
         self._journal = Journal(journal, self._price)
@@ -100,9 +109,10 @@ class Teacher:
         schema: type[T],
         images: Sequence[Path | bytes] = (),
         check: Callable[[T], str] = lambda value: "",
+        anew: bool = False,
     ) -> Asked[T]:
         """Ask one question. `data` is a JSON object; `check` says what is wrong with a value that fits the schema ("" for
-        nothing).
+        nothing). `anew`: what earlier processes got counts only if it has a value.
 
         A malformed reply is shown to the teacher once, with what is wrong with it. Raises TeacherError, BudgetError,
         StorageError.
@@ -110,9 +120,11 @@ class Teacher:
 
         async def work() -> Asked[T]:
             question = self._question(kind, data, schema, images)
-            asked, reply = await self._try(question, schema, [], check)
-            if asked.state == "malformed":
-                asked, _ = await self._try(question, schema, _repair(reply.content, asked.reason), check)
+            known = anew and self._journal.find(question.key([]), self.config.max_tokens) is not None
+            asked, keys = await self._repaired(question, schema, check)
+            if known and asked.state != "ok":
+                self._journal.forget(keys)
+                asked, _ = await self._repaired(question, schema, check)
             return asked
 
         return await self._counted(kind, work)
@@ -126,8 +138,8 @@ class Teacher:
 
         async def work() -> Asked[dict[str, float]]:
             reply = await self._complete(self._question("choose", data, None, ()), [])
-            if _refused(reply):
-                return Asked(None, "refused", _refused(reply))
+            if (fault := _refusal(reply)) is not None:
+                return fault
             odds = option_odds(reply.top, letters)
             if odds is None:
                 said = " ".join(reply.content[:40].split())
@@ -180,12 +192,26 @@ class Teacher:
         pictures = [read_picture(image) for image in images]
         return _Question(self.config.model, kind, self.prompts[kind], data, schema, pictures, self.config.image_size)
 
+    async def _repaired(
+        self, question: "_Question", schema: type[T], check: Callable[[T], str]
+    ) -> tuple[Asked[T], list[str]]:
+        """What comes of a question, after one repair if need be, and its keys in the journal."""
+        asked, reply = await self._try(question, schema, [], check)
+        if asked.state != "malformed":
+            return asked, [question.key([])]
+        more = _repair(reply.content, asked.reason)
+        asked, reply = await self._try(question, schema, more, check)
+        if asked.state == "malformed":
+            start = " ".join(reply.content[:200].split())[:80]
+            asked = replace(asked, reason=f"{asked.reason}; it begins {start!r}")
+        return asked, [question.key([]), question.key(more)]
+
     async def _try(
         self, question: "_Question", schema: type[T], more: list[dict[str, Any]], check: Callable[[T], str]
     ) -> tuple[Asked[T], Completion]:
         reply = await self._complete(question, more)
-        if _refused(reply):
-            return Asked(None, "refused", _refused(reply), True), reply
+        if (fault := _refusal(reply)) is not None:
+            return fault, reply
         if reply.finish == "length":
             return Asked(None, "cut", f"the reply ran into teacher.max_tokens ({reply.limit})", True), reply
         value, problem = parse_reply(reply.content, schema)
@@ -204,7 +230,7 @@ class Teacher:
             if found is not None:
                 return found
             if self._endpoint is None:
-                self._endpoint = Endpoint(self.config, self._sleep)
+                self._endpoint = Endpoint(self.config, self._sleep, self.learned, self.say)
             most = self._most(question, more)
             await self.budget.room(most)
             with self.budget.under_way(most):
@@ -218,7 +244,7 @@ class Teacher:
     async def _asked(self, endpoint: Endpoint, question: "_Question", more: list[dict[str, Any]]) -> Completion:
         if question.schema is None:
             return await endpoint.choose(question.messages())
-        return await endpoint.chat([*question.messages(), *more], question.kind, json_schema(question.schema))
+        return await endpoint.chat(question.messages(), question.kind, json_schema(question.schema), more)
 
     def _most(self, question: "_Question", more: list[dict[str, Any]]) -> float:
         """US dollars that a request can cost, 0 where there is no budget to keep."""
@@ -236,8 +262,8 @@ class Teacher:
     def _failure(self, error: RejectedError | DataError) -> Asked[Any]:
         if isinstance(error, DataError):
             return Asked(None, "failed", str(error), True)
-        if error.filtered:
-            return Asked(None, "refused", error.reason, True)
+        if error.state != "failed":
+            return Asked(None, error.state, error.reason, True)
         # Request ids and times differ in one and the same failure.
         message = re.sub(r"[0-9a-fA-F-]{8,}|\d+", "#", error.reason)
         count = self._failures[1] + 1 if message == self._failures[0] else 1
@@ -293,11 +319,13 @@ class _Question:
         return [sent_size(image, self._longest) for image in self._images]
 
 
-def _refused(reply: Completion) -> str:
-    """Why the teacher, or its provider, would not answer; "" if it did."""
-    if reply.refusal or reply.finish == "content_filter":
-        return reply.refusal[:300] or "stopped by the provider's content filter"
-    return ""
+def _refusal(reply: Completion) -> Asked[Any] | None:
+    """What the teacher, or its provider, would not answer; None if it did."""
+    if reply.refusal:
+        return Asked(None, "refused", reply.refusal[:300], True)
+    if reply.finish == "content_filter":
+        return Asked(None, "filtered", "stopped by the provider's content filter", True)
+    return None
 
 
 def _repair(content: str, problem: str) -> list[dict[str, Any]]:

@@ -3,24 +3,23 @@
 Errors. What passes by itself (429, 5xx, 408, 409, no answer in time, no connection) is tried again, later each time,
 and at `Retry-After` where the provider names a time. What will not get better by waiting (401, 402, 403, 404, no
 credit, nobody there) raises TeacherError with address, cause and cure. What concerns one request (400, 413, 422, a
-reply that is no chat completion, retries used up) raises RejectedError, which the client turns into a recorded state.
+reply that is no chat completion, retries used up while others are answered) raises RejectedError, which the client turns
+into a recorded state. Where nobody is answered, the run waits (`Outages`).
 
 The openai client's own retries are off: they give up on a Retry-After over two minutes, read one of 0 as none, and wait
-8 s at most. Endpoints differ in three fields; which form this one takes is learned from its 400s and remembered
-(`Dialect`). How many requests are under way is the business of `Pace`. Whether it gives log-probabilities is learned from the
-first choice that it is asked. Not here: the Batch API, budgets.
+8 s at most. How many requests are under way is the business of `Pace`.
+
+What the endpoint can do is learned from its refusals, and remembered (`Learned`). A 400 may have many causes, so what it
+says is only a hint at what to try: the endpoint is taken not to speak a dialect if it refuses a plain question in it,
+answers one in the next, and refuses the first once more. Whether it gives log-probabilities is learned from the first
+choice that it is asked. Not here: the Batch API, budgets.
 """
 
 import asyncio
-import json
-import math
 import re
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import httpx2
@@ -28,60 +27,49 @@ import openai
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from agent.config import TeacherConfig
+from agent.teacher.dialect import Dialect, Learned, Messages
 from agent.teacher.journal import Completion
 from agent.teacher.key import forms_of, read_key
-from agent.teacher.logprobs import CHOICE_TOKENS, TOP, read_top
+from agent.teacher.outage import Outages, Say
 from agent.teacher.pace import Pace
-from agent.teacher.reply import MAX_REPLY
+from agent.teacher.received import (
+    NOT_TAKEN,
+    Failure,
+    PassingError,
+    RejectedError,
+    failure_in,
+    read_completion,
+    retry_after,
+)
 from retrieval.errors import TeacherError
 from retrieval.modules import find_callable
 
-#: Longest time (seconds) that a provider's Retry-After is followed.
-MAX_RETRY_AFTER = 600.0
 #: Times that an address which has never answered is tried.
 FIRST_CONTACT_TRIES = 3
-#: Retries of these are worth the wait; all from 500 on as well.
-_PASSING = frozenset({408, 409, 425, 429})
 #: Too many requests at a time, or in a time.
 _CONGESTED = frozenset({429, 503})
 #: The openai client makes headers of these as well.
 _OTHER_HEADERS = "check the environment variables OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS"
+#: A question that no one can mind, and the same for a reply in JSON.
+_PLAIN: Messages = [{"role": "user", "content": "Say: ready"}]
+_PLAIN_JSON: Messages = [
+    {"role": "system", "content": "Reply with one JSON object, filled in as you like."},
+    {"role": "user", "content": "Any will do."},
+]
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=60)
 
 
-class RejectedError(Exception):
-    """This request got no answer, others may. `status` is the HTTP status, None where there was none."""
-
-    def __init__(self, reason: str, status: int | None = None, filtered: bool = False) -> None:
-        super().__init__(reason)
-        self.reason, self.status, self.filtered = reason, status, filtered
-
-
-class PassingError(Exception):
-    """Worth trying again; `after` (seconds) is the provider's wish. `unreachable`: there was no connection."""
+class Endpoint:
+    """One address. `sleep` waits so many seconds between tries; `learned` is what is known of it; `say` is told of
+    outages. Raises TeacherError if the address is none, or the key is no key."""
 
     def __init__(
-        self, reason: str, status: int | None = None, after: float | None = None, unreachable: bool = False
+        self,
+        config: TeacherConfig,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        learned: Learned | None = None,
+        say: Say = lambda text: None,
     ) -> None:
-        super().__init__(reason)
-        self.reason, self.status, self.after, self.unreachable = reason, status, after, unreachable
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """How this endpoint wants a request: with a JSON schema or without, the limit under which name, with a temperature
-    or not."""
-
-    structured: bool = True
-    limit: str = "max_tokens"
-    temperature: bool = True
-
-
-class Endpoint:
-    """One address. `sleep` waits so many seconds between tries. Raises TeacherError if the address is none, or the key
-    is no key."""
-
-    def __init__(self, config: TeacherConfig, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._config = config
         self._sleep = sleep
         if not config.app:
@@ -96,13 +84,14 @@ class Endpoint:
             max_retries=0,
             http_client=_in_process(config.app) if config.app else None,
         )
-        self.dialect = Dialect()
+        self.learned = learned or Learned()
+        self.learned.open(self.name, config.model)
         self.pace = Pace(config.concurrency, sleep)
-        self._schema_taken = False
-        self._gives_logprobs = False
+        self._outages = Outages(self.name, self.pace, self._away, sleep, config.outage_minutes * 60, say)
         self._answered = False
-        self._probe = asyncio.Lock()
-        self._probed = False
+        self._settling = asyncio.Lock()
+        #: Kinds of which this process knows that the endpoint takes them in its dialect.
+        self._settled: set[str] = set()
 
     async def close(self) -> None:
         """Close its connections."""
@@ -116,89 +105,124 @@ class Endpoint:
             text = text.replace(shown, "[key]")
         return text
 
-    async def chat(self, messages: list[dict[str, Any]], name: str, schema: Mapping[str, Any]) -> Completion:
-        """Ask. `name` and `schema` (JSON schema) say what the reply must look like. Raises TeacherError,
-        RejectedError."""
-        try:
-            return await self._in_some_dialect(messages, name, schema)
-        except RejectedError as error:
-            if error.status in (400, 422) and not self._answered:
-                await self._check_alive()
-            raise
+    async def chat(
+        self, messages: Messages, name: str, schema: Mapping[str, Any], more: Messages | None = None
+    ) -> Completion:
+        """Ask. `name` and `schema` (JSON schema) say what the reply must look like, `more` is what was said since `messages`.
+        Raises TeacherError, RejectedError."""
+        return await self._in_its_dialect(messages, name, schema, more)
 
-    async def choose(self, messages: list[dict[str, Any]]) -> Completion:
+    async def choose(self, messages: Messages) -> Completion:
         """Ask for an option's letter with log-probabilities (`Completion.top`); what is refused or filtered has none.
 
         Raises TeacherError if the endpoint gives none at all, RejectedError if it has given some before.
         """
         try:
-            reply = await self._in_some_dialect(messages)
+            reply = await self._in_its_dialect(messages, "choose")
         except RejectedError as error:
-            if not self._gives_logprobs and error.status in (400, 422) and re.search("log_?prob", error.reason.lower()):
+            if self._names_logprobs(error):
                 self._no_logprobs(error.reason)
-            if error.status in (400, 422) and not self._answered:
-                await self._check_alive()
             raise
         if not reply.top and not reply.refusal and reply.finish != "content_filter":
-            if not self._gives_logprobs:
+            if not self.learned.logprobs:
                 self._no_logprobs("its reply holds none")
             raise RejectedError("the reply came without log-probabilities")
-        self._gives_logprobs = self._gives_logprobs or bool(reply.top)
+        self.learned.keep(self.learned.dialect, logprobs=bool(reply.top))
         return reply
 
-    def _no_logprobs(self, why: str) -> None:
+    def _names_logprobs(self, error: RejectedError) -> bool:
+        """Whether an endpoint that never gave log-probabilities refused a choice for them."""
+        refused = not self.learned.logprobs and error.status in NOT_TAKEN
+        return refused and re.search("log_?prob", error.reason.lower()) is not None
+
+    def _no_logprobs(self, why: str) -> NoReturn:
         self._fatal(
             f"gives no log-probabilities ({why}), and a teacher can be the judge of answer_switch with them alone",
             "set diagnosis.judge to student, or diagnosis.locator to single_pass",
         )
 
-    async def _in_some_dialect(
-        self, messages: list[dict[str, Any]], name: str = "", schema: Mapping[str, Any] | None = None
+    async def _in_its_dialect(
+        self, messages: Messages, name: str, schema: Mapping[str, Any] | None = None, more: Messages | None = None
     ) -> Completion:
         """Without a schema, a choice with log-probabilities is asked for."""
-        dialect = self.dialect
-        for _ in range(4):  # each field can be conceded once
+        while True:
+            used = self.learned.dialect
             try:
-                reply = await self._retried(_body(dialect, self._config, messages, name, schema))
+                reply = await self._retried(used.body(self._config, messages, name, schema, more))
             except RejectedError as error:
-                other = self._concession(dialect, error, schema is not None) if error.status in (400, 422) else None
-                if other is None:
+                if error.status not in NOT_TAKEN or error.state != "failed":
                     raise
-                dialect = other
-            else:
-                self.dialect = dialect
-                self._schema_taken = self._schema_taken or (schema is not None and dialect.structured)
-                return reply
-        raise RejectedError("the endpoint takes the request in none of its known forms", 400)
+                if schema is None and self._names_logprobs(error):
+                    raise
+                if await self._settle(used, name, schema) == used:
+                    raise  # for what it is, not for how it was put
+                continue
+            if self.learned.dialect == used:
+                self._settled.add(name)
+                self.learned.keep(used)
+            return reply
 
-    def _concession(self, used: Dialect, error: RejectedError, schema: bool) -> Dialect | None:
-        """The form to try next after a 400, None if the 400 has another cause."""
-        said = error.reason.lower()
-        if used.limit == "max_tokens" and "max_completion_tokens" in said:
-            return replace(used, limit="max_completion_tokens")
-        if used.temperature and "temperature" in said:
-            return replace(used, temperature=False)
-        named = re.search(r"response_format|json_schema|structured output|schema", said) is not None
-        if schema and used.structured and not error.filtered and (named or not (self._schema_taken or self._answered)):
-            return replace(used, structured=False)
+    async def _settle(self, used: Dialect, name: str, schema: Mapping[str, Any] | None) -> Dialect:
+        """After a refusal: the dialect in which to ask, the one used if that is not to blame.
+
+        It is found out once for each kind of question, since endpoints take some schemas and not others. Raises TeacherError
+        if the endpoint has never answered and refuses even the plainest request.
+        """
+        async with self._settling:
+            if self.learned.dialect == used and name not in self._settled:
+                found = await self._find_dialect(used, name, schema)
+                if found is None:
+                    await self._check_takes_any()
+                    return used
+                if found != used:
+                    self._settled.clear()
+                self._settled.add(name)
+                self.learned.keep(found)
+            return self.learned.dialect
+
+    async def _find_dialect(self, used: Dialect, name: str, schema: Mapping[str, Any] | None) -> Dialect | None:
+        """The first dialect in which a plain question is answered, None if there is none."""
+        tried = [used]
+        while (said := await self._refusal(tried[-1], name, schema)) is not None:
+            other = tried[-1].other(said, schema is not None)
+            if other is None:
+                return None
+            tried.append(other)
+        for earlier in tried[:-1]:  # it may have been in trouble when it refused them
+            if await self._refusal(earlier, name, schema) is None:
+                return earlier
+        return tried[-1]
+
+    async def _refusal(self, dialect: Dialect, name: str, schema: Mapping[str, Any] | None) -> str | None:
+        """With which words the endpoint refuses a plain question in this dialect, None if it does not."""
+        try:
+            await self._retried(dialect.body(self._config, _PLAIN_JSON, name, schema))
+        except RejectedError as error:
+            if error.status not in NOT_TAKEN:
+                raise
+            return error.reason if error.state == "failed" else None
         return None
 
-    async def _check_alive(self) -> None:
-        """After a 400 before any answer: is it that request, or does the endpoint refuse everything? Raises
-        TeacherError."""
-        async with self._probe:
-            if self._probed or self._answered:
-                return
-            try:
-                await self._retried(
-                    {"model": self._config.model, "messages": [{"role": "user", "content": "Say: ready"}]}
-                )
-            except RejectedError as error:
-                raise TeacherError(
-                    f"the teacher at {self.name} refuses even the plainest request ({error.reason}); "
-                    "check teacher.model and teacher.base_url"
-                ) from None
-            self._probed = True
+    async def _check_takes_any(self) -> None:
+        """Does an endpoint that has never answered refuse everything? Raises TeacherError."""
+        if self._answered:
+            return
+        try:
+            await self._retried({"model": self._config.model, "messages": _PLAIN})
+        except RejectedError as error:
+            self._fatal(
+                f"refuses even the plainest request ({error.reason})", "check teacher.model and teacher.base_url"
+            )
+
+    async def _away(self) -> float | None:
+        """Ask the plainest question once: None if the endpoint is there, else the seconds that it wants to rest."""
+        try:
+            await self._once({"model": self._config.model, "messages": _PLAIN, self.learned.dialect.limit: 16})
+        except PassingError as error:
+            return error.after or 0.0
+        except RejectedError as error:
+            return None if error.status else 0.0
+        return None
 
     async def _retried(self, body: dict[str, Any]) -> Completion:
         told = False  # the endpoint has named a time for this request
@@ -216,18 +240,23 @@ class Endpoint:
             return await self._in_turn(body, told)
 
         again = retry_if_exception_type(PassingError)
-        tries = AsyncRetrying(stop=self._stop, wait=_wait, retry=again, sleep=rest, before_sleep=note, reraise=True)
-        try:
-            reply: Completion = await tries(once)
-        except PassingError as error:
-            if error.unreachable:
-                raise TeacherError(
-                    f"the teacher at {self.name} cannot be reached ({error.reason}); check teacher.base_url, "
-                    "the network, and that the server is running"
-                ) from None
-            raise RejectedError(f"{error.reason}, also when tried again", error.status) from None
-        self._answered = True
-        return reply
+        while True:
+            over = self._outages.over
+            tries = AsyncRetrying(stop=self._stop, wait=_wait, retry=again, sleep=rest, before_sleep=note, reraise=True)
+            try:
+                reply: Completion = await tries(once)
+            except PassingError as error:
+                if not self._answered and (error.unreachable or await self._away() is not None):
+                    self._never_answered(error)
+                if not await self._outages.sit_out(error.reason, over):
+                    raise RejectedError(f"{error.reason}, also when tried again", error.status) from None
+            else:
+                self._answered = True
+                return reply
+
+    def _never_answered(self, error: PassingError) -> NoReturn:
+        what = "cannot be reached" if error.unreachable else "does not answer"
+        self._fatal(f"{what} ({error.reason})", "check teacher.base_url, the network, and that the server is running")
 
     async def _in_turn(self, body: dict[str, Any], was_held: bool) -> Completion:
         turn = await self.pace.start(was_held)
@@ -261,31 +290,34 @@ class Endpoint:
                 self._fatal("cannot be asked, since a header of the request holds what no header can", _OTHER_HEADERS)
             raise PassingError(self.redact(f"no connection: {error.__cause__ or error}"), unreachable=True) from None
         except openai.APIStatusError as error:
-            self._judge(error)
-            raise
+            after = retry_after(error.response.headers)
+            self._judge(Failure(error.status_code, str(error.code), error.message, after))
         except (openai.OpenAIError, ValueError) as error:
             raise RejectedError(self.redact(f"the endpoint's reply cannot be read: {error}")[:300]) from None
         limit = body.get("max_tokens", body.get("max_completion_tokens", 0))
-        return _completion(text, int(limit), self.redact)
+        if (failure := failure_in(text)) is not None:
+            self._judge(failure)
+        return read_completion(text, int(limit), self.redact)
 
-    def _judge(self, error: openai.APIStatusError) -> None:
-        """Raise what an HTTP error status stands for."""
-        status, variable = error.status_code, self._config.api_key_env
-        said = self.redact(error.message)[:500]
+    def _judge(self, failure: Failure) -> NoReturn:
+        """Raise what an error of the endpoint stands for."""
+        status, variable = failure.status, self._config.api_key_env
+        said = self.redact(failure.said)[:500]
+        if (state := failure.state()) != "failed":
+            raise RejectedError(f"HTTP {status}: {said}", status, state) from None
         if status in (401, 403):
             cure = f"check the key in {variable}" if self._key else f"set {variable} to your key"
             self._fatal(f"refused the key (HTTP {status}: {said})", cure)
-        if status == 402 or error.code == "insufficient_quota":
+        if failure.no_credit():
             self._fatal(f"says there is no credit left (HTTP {status}: {said})", f"check the account behind {variable}")
         if status == 404:
             cure = f"check teacher.base_url and that it has the model {self._config.model}"
             self._fatal(f"knows no such address or model (HTTP 404: {said})", cure)
-        if status in _PASSING or status >= 500:
-            raise PassingError(f"HTTP {status}: {said}", status, _retry_after(error.response.headers)) from None
-        filtered = "content_filter" in f"{error.code} {said}" or "content_policy" in f"{error.code} {said}"
-        raise RejectedError(f"HTTP {status}: {said}", status, filtered) from None
+        if failure.passes():
+            raise PassingError(f"HTTP {status}: {said}", status, failure.after) from None
+        raise RejectedError(f"HTTP {status}: {said}", status) from None
 
-    def _fatal(self, what: str, cure: str) -> None:
+    def _fatal(self, what: str, cure: str) -> NoReturn:
         raise TeacherError(f"the teacher at {self.name} {what}; {cure}") from None
 
 
@@ -312,75 +344,8 @@ def _public(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _body(
-    dialect: Dialect, config: TeacherConfig, messages: list[dict[str, Any]], name: str, schema: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    limit = config.max_tokens if schema is not None else CHOICE_TOKENS
-    body: dict[str, Any] = {"model": config.model, "messages": messages, dialect.limit: limit}
-    if dialect.temperature:
-        body["temperature"] = 0
-    if schema is None:
-        body.update(logprobs=True, top_logprobs=TOP)
-    elif dialect.structured:
-        shape = {"name": name, "schema": dict(schema), "strict": True}
-        body["response_format"] = {"type": "json_schema", "json_schema": shape}
-    else:
-        told = "Reply with one JSON object and nothing else. It must match this schema:\n" + json.dumps(schema)
-        body["messages"] = [{**messages[0], "content": f"{messages[0]['content']}\n\n{told}"}, *messages[1:]]
-    return body
-
-
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, PassingError) and error.after is not None:
         return error.after
     return float(_BACKOFF(state))
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds until the time in Retry-After (a number or a date, RFC 9110 10.2.3), None if there is none that makes
-    sense."""
-    said = headers.get("retry-after", "")
-    try:
-        seconds = float(said)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(said).timestamp() - time.time()
-        except (TypeError, ValueError, OverflowError):
-            return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER) if math.isfinite(seconds) else None
-
-
-def _completion(text: str, limit: int, redact: Callable[[str], str]) -> Completion:
-    """Read the body of a chat completion; every field may be missing or of another type. Raises RejectedError if it is
-    none at all."""
-    try:
-        body = json.loads(text)
-        choice = body["choices"][0]
-        message = choice["message"]
-        content, refusal = message.get("content"), message.get("refusal")
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-        start = redact(" ".join(text[:2000].split()))[:120]
-        raise RejectedError(f"the endpoint's reply is no chat completion: {start!r}; check teacher.base_url") from None
-    usage = body.get("usage")
-    counts = usage if isinstance(usage, dict) else {}
-    return Completion(
-        content=redact(_text(content))[: MAX_REPLY + 1],
-        finish=redact(_text(choice.get("finish_reason")))[:40],
-        refusal=redact(_text(refusal))[:1000],
-        tokens_in=_count(counts.get("prompt_tokens")),
-        tokens_out=_count(counts.get("completion_tokens")),
-        limit=limit,
-        top=tuple(tuple((redact(token)[:100], value) for token, value in place) for place in read_top(choice) or ()),
-    )
-
-
-def _text(value: Any) -> str:
-    """A message's text; some endpoints give it in parts."""
-    if isinstance(value, list):
-        return "".join(_text(part.get("text")) for part in value if isinstance(part, dict))
-    return value if isinstance(value, str) else ""
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9 else 0

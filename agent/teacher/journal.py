@@ -6,6 +6,7 @@ change of how replies are read. One process writes; a torn last line is one lost
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,6 +71,11 @@ class Journal:
         self._log.append(row)
         rows[key] = reply
         self._count(scope, reply, cost_usd)
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Look at these requests as never answered, in this process; what they took stays counted."""
+        for key in keys:
+            self.load().pop(key, None)
 
     def usage(self, scope: str | None = None) -> Usage:
         """What the calls made under a scope took, by this process and those before it; under all scopes if None."""

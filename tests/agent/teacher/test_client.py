@@ -173,8 +173,9 @@ async def test_a_repair_shows_what_was_wrong_and_its_reply_counts(ask_at: MakeTe
     ("reply", "state"),
     [
         (chat(None, refusal="I cannot help with that."), "refused"),
-        (chat("", finish="content_filter"), "refused"),
-        (fail(400, "blocked", code="content_filter"), "refused"),
+        (chat("", finish="content_filter"), "filtered"),
+        (fail(400, "blocked", code="content_filter"), "filtered"),
+        (fail(403, "your input was flagged"), "filtered"),
         (chat('{"correct": tr', finish="length"), "cut"),
         (chat(None), "malformed"),
         (chat([{"type": "text", "text": '{"correct": true}'}]), "ok"),

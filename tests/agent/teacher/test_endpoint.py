@@ -50,13 +50,6 @@ async def test_retry_after_may_be_a_date(ask_at: MakeTeacher, waits: list[float]
     assert 90 <= waits[0] <= 100
 
 
-async def test_an_outage_longer_than_the_retries_fails_the_question(ask_at: MakeTeacher, waits: list[float]) -> None:
-    asked = await judge(ask_at(Scripted(then=fail(503, "overloaded")), retries=2))
-    assert asked.state == "failed"
-    assert "overloaded" in asked.reason
-    assert len(waits) == 2
-
-
 @pytest.mark.parametrize(
     ("reply", "told"),
     [
@@ -90,22 +83,7 @@ async def test_a_first_request_refused_for_itself_is_only_its_own_fault(ask_at: 
     teacher = ask_at(endpoint)
     assert (await judge(teacher, "long")).state == "failed"
     assert (await judge(teacher, "short")).state == "ok"
-    assert endpoint.requests[-1].structured, "a refused request is no reason to give up schemas"
-
-
-@pytest.mark.parametrize("message", ["response_format is not supported", "Unknown parameter"])
-async def test_an_endpoint_without_structured_outputs_is_asked_for_plain_json(
-    ask_at: MakeTeacher, message: str
-) -> None:
-    def plain_only(seen: Seen) -> Any:
-        return fail(400, message) if seen.structured else "Here you are:\n```json\n" + json.dumps(YES) + "\n```"
-
-    endpoint = Scripted(then=plain_only)
-    teacher = ask_at(endpoint)
-    for answer in "abc":
-        assert (await judge(teacher, answer)).value.correct
-    assert [seen.structured for seen in endpoint.requests] == [True, False, False, False]
-    assert '"correct"' in endpoint.requests[-1].body["messages"][0]["content"]
+    assert endpoint.requests[-1].form == "schema", "a refused request is no reason to give up schemas"
 
 
 async def test_an_endpoint_with_its_own_fields_is_learned_once(ask_at: MakeTeacher) -> None:
@@ -120,8 +98,9 @@ async def test_an_endpoint_with_its_own_fields_is_learned_once(ask_at: MakeTeach
     teacher = ask_at(endpoint)
     assert (await judge(teacher, "a")).state == "ok"
     assert (await judge(teacher, "b")).state == "ok"
-    assert len(endpoint.requests) == 4
-    assert endpoint.requests[-1].structured
+    assert len(endpoint.of("judge")) == 3, "once in vain"
+    assert endpoint.requests[-1].form == "schema"
+    assert len(endpoint.requests) == 8, "each form is tried, and those that were refused once more"
 
 
 async def test_over_http_every_question_ends_once_whatever_the_weather(tmp_path: Path, waits: list[float]) -> None:

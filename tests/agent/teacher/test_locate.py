@@ -198,7 +198,7 @@ async def test_the_teacher_as_judge_sees_both_orders_the_prior_and_no_image(
     assert (found.state, found.locator, found.step) == ("diagnosed", "answer_switch", 2)
     asked = endpoint.of("choose")
     assert len(asked) == 2 * len(WRONG.steps)
-    assert all(seen.images == [] and seen.body["logprobs"] and not seen.structured for seen in asked)
+    assert all(seen.images == [] and seen.body["logprobs"] and seen.form == "text" for seen in asked)
     assert asked[0].data == {
         "question": "What is the sum?",
         "choices": ["11", "14"],

@@ -111,10 +111,12 @@ async def test_a_choice_learns_the_endpoints_fields_and_leaves_schemas_alone(ask
     def modern(seen: Seen) -> Any:
         if "max_tokens" in seen.body:
             return fail(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
-        return {"correct": True} if seen.structured else chosen({"A": -1.0, "B": -0.5})
+        return {"correct": True} if seen.form == "schema" else chosen({"A": -1.0, "B": -0.5})
 
     endpoint = Scripted(then=modern)
     teacher = ask_at(endpoint)
     assert (await teacher.choose(PROBE, "AB")).state == "ok"
     assert (await teacher.ask("judge", {"question": "q"}, Judged)).state == "ok"
-    assert [seen.structured for seen in endpoint.requests] == [False, False, True]
+    asked = [(seen.kind, seen.form) for seen in endpoint.requests]
+    assert asked[-2:] == [("choose", "text"), ("judge", "schema")]
+    assert endpoint.of("choose")[1:] == [endpoint.requests[-2]], "once in vain, once as it is wanted"
