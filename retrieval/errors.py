@@ -42,7 +42,14 @@ class StudentError(GaptutorError, RuntimeError):
 
 
 class TeacherError(GaptutorError, ConnectionError):
-    """The teacher cannot be reached, refuses the key, or failed more often than the error budget allows."""
+    """The teacher was away for too long, or failed more often than the error budget allows."""
+
+
+class TeacherSetupError(TeacherError):
+    """The teacher refuses the key, has no credit, or is not at the address that was given: for the user to put right, at the
+    start of a run and whenever one goes on."""
+
+    exit_code = 2
 
 
 class BudgetError(GaptutorError, RuntimeError):

@@ -2,7 +2,7 @@
 
 Errors. What passes by itself (429, 5xx, 408, 409, no answer in time, no connection) is tried again, later each time,
 and at `Retry-After` where the provider names a time. What will not get better by waiting (401, 402, 403, 404, no
-credit, nobody there) raises TeacherError with address, cause and cure. What concerns one request (400, 413, 422, a
+credit, nobody there) raises TeacherSetupError with address, cause and cure. What concerns one request (400, 413, 422, a
 reply that is no chat completion, retries used up while others are answered) raises RejectedError, which the client turns
 into a recorded state. Where nobody is answered, the run waits (`Outages`).
 
@@ -41,7 +41,7 @@ from agent.teacher.received import (
     read_completion,
     retry_after,
 )
-from retrieval.errors import TeacherError
+from retrieval.errors import TeacherSetupError
 from retrieval.modules import find_callable
 
 #: Times that an address which has never answered is tried.
@@ -318,7 +318,7 @@ class Endpoint:
         raise RejectedError(f"HTTP {status}: {said}", status) from None
 
     def _fatal(self, what: str, cure: str) -> NoReturn:
-        raise TeacherError(f"the teacher at {self.name} {what}; {cure}") from None
+        raise TeacherSetupError(f"the teacher at {self.name} {what}; {cure}") from None
 
 
 def _in_process(app: str) -> httpx2.AsyncClient:
@@ -328,14 +328,14 @@ def _in_process(app: str) -> httpx2.AsyncClient:
 
 
 def _check_address(url: str) -> None:
-    """Raise TeacherError, which does not quote it (it may hold a password), if `url` is no HTTP address."""
+    """Raise TeacherSetupError, which does not quote it (it may hold a password), if `url` is no HTTP address."""
     try:
         parts = httpx2.URL(url)
         is_one = parts.scheme in ("http", "https") and bool(parts.host) and (parts.port or 0) < 2**16
     except (httpx2.InvalidURL, ValueError):
         is_one = False
     if not is_one:
-        raise TeacherError("teacher.base_url must begin with http:// or https://, and a host must follow")
+        raise TeacherSetupError("teacher.base_url must begin with http:// or https://, and a host must follow")
 
 
 def _public(url: str) -> str:

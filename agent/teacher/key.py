@@ -4,14 +4,14 @@ import json
 import os
 from urllib.parse import quote
 
-from retrieval.errors import TeacherError
+from retrieval.errors import TeacherSetupError
 
 #: Characters of a key from which on it is one.
 SECRET = 8
 
 
 def read_key(variable: str) -> str:
-    """The key in an environment variable, "" if there is none. Raises TeacherError, which does not quote it, if it holds
+    """The key in an environment variable, "" if there is none. Raises TeacherSetupError, which does not quote it, if it holds
     what no key does."""
     key = os.environ.get(variable, "").strip()
     if "\n" in key or "\r" in key:
@@ -22,7 +22,7 @@ def read_key(variable: str) -> str:
         what = "a space or a control character"
     else:
         return key
-    raise TeacherError(f"the key in {variable} holds {what}, as no key does; set it again")
+    raise TeacherSetupError(f"the key in {variable} holds {what}, as no key does; set it again")
 
 
 def forms_of(key: str) -> list[str]:
