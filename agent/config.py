@@ -146,8 +146,8 @@ class TeacherConfig(Section):
     price_out: float | None = Field(None, ge=0)
     """US dollars per million reply tokens; if empty, as noted down for this model, or unknown."""
     budget_usd: float | None = Field(None, ge=0)
-    """US dollars that the teacher may cost over the whole run, the pool's skills included; the run stops before a request
-    that could cost more, and goes on under a higher budget. If empty, there is no end."""
+    """US dollars that the teacher may cost over the whole run, with what the run pays for the pool's skills; it stops before a
+    request that could cost more, and goes on under a higher budget. If empty, there is no end."""
 
     @model_validator(mode="after")
     def _no_secret_in_address(self) -> Self:

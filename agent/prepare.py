@@ -16,6 +16,7 @@ from rich.markup import escape
 from agent.answering import check_read
 from agent.config import RunConfig
 from agent.context import Context, Data
+from agent.run_folder import POOL_COSTS
 from agent.teacher.client import Teacher
 from agent.teacher.own_prompts import Prompts
 from agent.teacher.skills import annotate
@@ -154,7 +155,7 @@ async def _annotate(context: Context, pool: Pool, folder: Path) -> dict[str, lis
         folder / "teacher.jsonl",
         scope=f"pool for {context.folder.id}",
         budget=context.teacher.budget,
-        shared=True,
+        costs=context.folder.path / POOL_COSTS,
         prompts=context.teacher.prompts,
         learned=context.teacher.learned,
         say=context.teacher.say,

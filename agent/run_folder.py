@@ -1,7 +1,7 @@
 """The folder of a run: one process at a time, readable without our code.
 
 config.yaml  run.json  lock  items.jsonl  checkpoints.sqlite  events.jsonl  metrics.jsonl  teacher.jsonl  endpoint.json
-report.html
+pool-costs.jsonl  report.html
 rounds/00/   answers.jsonl  holdout.jsonl  evaluation.json  round.json
 rounds/01/   diagnoses.jsonl  right.jsonl  gaps.json  selection.jsonl  adapter/  tuning.jsonl  answers.jsonl  …  [control/]
 best/        the adapter to use
@@ -9,7 +9,7 @@ best/        the adapter to use
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -24,6 +24,11 @@ from retrieval.errors import ConfigError, RunError
 from retrieval.files import Log, clear_scratch, digest, read_json, storage_errors, write_json
 
 IfExists = Literal["resume", "raise", "delete"]
+
+#: What the run has paid the teacher for the pool's skills, whose journal lies with the pool.
+POOL_COSTS = "pool-costs.jsonl"
+#: What stays where a run begins anew in a folder in which nothing was answered: it was paid for, and counts.
+_PAID = ("teacher.jsonl", POOL_COSTS)
 
 #: What may differ between the configuration of a run and the one it is resumed with: nothing that changes a result.
 _FREE = {
@@ -155,7 +160,7 @@ def _prepare(path: Path, config: RunConfig, prompts: Prompts, if_exists: IfExist
         write_json(path / "run.json", {**read_json(path / "run.json"), **now})
     else:
         if (path / "run.json").exists():
-            _empty(path)
+            _empty(path, () if if_exists == "delete" else _PAID)
         _begin(path, config, prompts)
 
 
@@ -176,9 +181,9 @@ def goes_on(path: Path, config: RunConfig, prompts: Prompts, if_exists: IfExists
     return True
 
 
-def _empty(path: Path) -> None:
+def _empty(path: Path, but: Collection[str]) -> None:
     for entry in path.iterdir():
-        if entry.name != "lock":
+        if entry.name not in ("lock", *but):
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 

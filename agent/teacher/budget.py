@@ -2,8 +2,9 @@
 
 A request sets aside the most that it can cost before it is sent, and pays what it did cost when its reply is in the
 journal. One that does not fit beside those under way waits for them, since most cost far less than they could. Only one
-that does not fit when nothing is under way ends the run: so no reply that is paid for is lost. Not seen are requests
-that a provider charges without answering them (a time-out).
+that does not fit when nothing is under way ends the run: so no reply that is paid for is lost. What was spent is in files
+of the run's folder, that for the pool's skills too: it counts wherever the folder is moved to, and whatever becomes of the
+pool. Not seen are requests that a provider charges without answering them (a time-out).
 """
 
 import asyncio

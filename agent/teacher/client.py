@@ -70,8 +70,8 @@ class Teacher:
     """A teacher with its journal. Nothing is opened before the first question. Set `scope` (say "round-01") so that
     usage can be told apart later; at most `config.concurrency` requests are under way at one time, however many
     questions there are. Teachers of one run share a `budget`, `prompts` (those of `config`, if not given) and what was
-    `learned` about the endpoint; `shared` says that other runs write to the journal too, so that only what stands under
-    `scope` there was spent by this one. `say` is told when the teacher is away, and when it is back."""
+    `learned` about the endpoint. Where other runs write to the journal too, `costs` is a file of this run's own, in which
+    what it pays for is noted down, without the replies. `say` is told when the teacher is away, and when it is back."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Teacher:
         scope: str = "",
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         budget: Budget | None = None,
-        shared: bool = False,
+        costs: Path | None = None,
         prompts: Prompts | None = None,
         learned: Learned | None = None,
         say: Say = lambda text: None,
@@ -92,9 +92,9 @@ class Teacher:
         self.learned = learned or Learned()
         self._sleep = sleep
         self.say = say
-        self._shared = shared
         self._price = config.price
         self._journal = Journal(journal, self._price)
+        self._costs = Journal(costs, self._price) if costs else None
         self._loaded = False
         self._endpoint: Endpoint | None = None
         self._slots = asyncio.Semaphore(config.concurrency)
@@ -161,10 +161,10 @@ class Teacher:
         return asked
 
     def load(self) -> None:
-        """Read the journal and count what it says was spent, once. Raises DataError."""
+        """Read the journal and count what was spent before, once. Raises DataError."""
         if not self._loaded:
             self._loaded = True
-            self.budget.pay(self._journal.usage(self.scope if self._shared else None).cost_usd or 0.0)
+            self.budget.pay(self.paid().cost_usd or 0.0)
 
     def tally(self, kind: str) -> Tally:
         """How many questions of a kind were asked, and how many came to nothing: for the error budget."""
@@ -176,9 +176,14 @@ class Teacher:
         self.load()
         return self._journal.usage(scope)
 
+    def paid(self) -> Usage:
+        """What this run has paid for, over all its processes, of what is in the journal."""
+        return (self._costs or self._journal).usage()
+
     async def close(self) -> None:
         """Close connections and journal. The teacher can still be asked; it opens them again."""
-        self._journal.close()
+        for journal in filter(None, (self._journal, self._costs)):
+            journal.close()
         if self._endpoint is not None:
             await self._endpoint.close()
             self._endpoint = None
@@ -237,6 +242,9 @@ class Teacher:
                 reply = await self._asked(self._endpoint, question, more)
                 self._failures = ("", 0)
                 cost = self._cost(reply, most)
+                if self._costs is not None:  # first: what a kill keeps from the journal was paid for, and will be again
+                    bare = replace(reply, content="", refusal="", top=())
+                    self._costs.add(key, question.kind, self.scope, bare, cost)
                 self._journal.add(key, question.kind, self.scope, reply, cost)
                 self.budget.pay(cost or 0.0)
             return reply

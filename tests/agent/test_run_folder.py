@@ -49,10 +49,17 @@ def test_another_configuration_is_refused_and_the_difference_named(tmp_path: Pat
 def test_a_folder_in_which_nothing_was_answered_takes_another_configuration(tmp_path: Path) -> None:
     first = RunFolder.open(tmp_path / "run", config())
     first.close()
+    paid = [tmp_path / "run" / name for name in ("teacher.jsonl", "pool-costs.jsonl")]
+    for path in (*paid, tmp_path / "run" / "items.jsonl"):
+        path.touch()
     second = RunFolder.open(tmp_path / "run", config(seed=1))
     second.close()
     assert second.id != first.id
     assert read_config(tmp_path / "run") == config(seed=1)
+    assert [path.exists() for path in paid] == [True, True], "what was paid for still counts"
+    assert not (tmp_path / "run" / "items.jsonl").exists()
+    RunFolder.open(tmp_path / "run", config(seed=1), "delete").close()
+    assert not any(path.exists() for path in paid), "a run that starts over has its whole budget"
 
 
 def test_what_changes_no_result_may_differ(tmp_path: Path) -> None:

@@ -108,15 +108,21 @@ async def test_teachers_of_a_run_share_its_budget_but_not_what_others_spent(
     await judge(other, "1")
     await other.close()
     run = Teacher(config_for(endpoint, budget_usd=21, **DOLLAR_A_TOKEN), tmp_path / "run.jsonl")
-    pool = Teacher(run.config, tmp_path / "teacher.jsonl", "pool for this", budget=run.budget, shared=True)
+    costs = tmp_path / "costs.jsonl"
+    pool = Teacher(run.config, tmp_path / "teacher.jsonl", "pool for this", budget=run.budget, costs=costs)
+    await judge(pool, "1")
+    assert run.budget.spent == 0, "another run has paid for it"
     await judge(pool, "2")
     assert run.budget.spent == 5
     await judge(run, "3")
     with pytest.raises(BudgetError):
         await judge(run, "4")
-    again = Teacher(run.config, tmp_path / "teacher.jsonl", "pool for this", shared=True)
+    assert (pool.usage().cost_usd, pool.paid().cost_usd) == (10, 5)
+    (tmp_path / "teacher.jsonl").unlink()
+    again = Teacher(run.config, tmp_path / "teacher.jsonl", "pool for this", costs=costs)
     again.load()
-    assert again.budget.spent == 5
+    assert again.budget.spent == 5, "whatever has become of the pool"
+    assert json.loads(costs.read_text())["content"] == "", "the reply is in the pool's journal"
     await run.close()
     await pool.close()
 

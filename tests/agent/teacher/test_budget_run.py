@@ -5,6 +5,7 @@ of `MOST + c` stops at the first request after c dollars are spent.
 """
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,35 @@ def test_a_run_over_its_budget_goes_on_under_a_higher_one_and_ends_as_one_withou
     assert in_place(results(run)) == in_place(results(free))
     assert costs(run) == (own, named), "what was paid for is not paid for again"
     assert status["stop_reason"] == read_json(free / "run.json")["stop_reason"]
+
+
+def test_what_the_run_paid_for_the_pools_skills_counts_wherever_its_folder_goes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, run = make_config(tmp_path), tmp_path / "one" / "run"
+    stops(capsys, config, run, limit=MOST, spent=0)
+    probe, named = costs(run)
+    assert (probe > 0, named) == (True, 0), "the question at the start"
+    limit = MOST + probe
+    stops(capsys, config, run, limit=limit, spent=probe)
+    spent = sum(costs(run))
+    assert spent > probe, "there was room for one request about the pool"
+
+    def stops_at_once(at: Path, *changes: str) -> None:
+        code, _, status = call(capsys, config, at, f"teacher.budget_usd={limit:g}", *changes)
+        assert code == 5
+        assert status["error"].startswith(f"teacher.budget_usd: ${spent:.4f} of ${limit:g} are spent, ")
+
+    stops_at_once(run, "tuning.rank=4")  # nothing was answered yet: the folder takes it
+    moved = tmp_path / "other" / "place"
+    shutil.copytree(run, moved)  # without the pool, which is named anew there
+    stops_at_once(moved, "tuning.rank=4")
+
+    (run.parent / "pools").rename(tmp_path / "gone")
+    stops_at_once(run, "tuning.rank=4")
+    sets = ["--set", f"teacher.budget_usd={limit:g}"]
+    with pytest.raises(SystemExit) as ended:
+        main(["run", str(config), "--run-dir", str(run), "--if-exists", "delete", *sets])
+    assert ended.value.code == 5
+    assert costs(run)[0] == probe, "a run that starts over has its whole budget"
+    assert costs(run)[1] > 0
