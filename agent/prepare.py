@@ -5,7 +5,8 @@ All of it is made once and found again; the pool's part lies in a store that run
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from filelock import AsyncFileLock, Timeout
 from rich.markup import escape
 
+from agent import wording
 from agent.answering import check_read
 from agent.config import RunConfig
 from agent.context import Context, Data
@@ -167,16 +169,17 @@ async def _annotate(context: Context, pool: Pool, folder: Path) -> dict[str, lis
         await teacher.close()
     context.folder.status(annotation=teacher.usage()._asdict())
     rows = read_jsonl(path)
-    lost = sum(row["state"] == "set_aside" for row in rows)
-    check_teacher(lost, len(rows), context.config.error_budget)
+    lost = [row.get("fault") for row in rows if row["state"] == "set_aside"]
+    check_teacher(len(lost), len(rows), context.config.error_budget, lost)
     return {row["sample"]: row["skills"] for row in rows if row["state"] == "named"}
 
 
-def check_teacher(lost: int, total: int, budget: float) -> None:
-    """Raise TeacherError if more was set aside than the error budget allows."""
+def check_teacher(lost: int, total: int, budget: float, faults: Iterable[str | None] = ()) -> None:
+    """Raise TeacherError if more was set aside than the error budget allows; `faults` are the teacher's, if known."""
     if lost > budget * total:
+        why = wording.in_brackets(Counter(fault for fault in faults if fault))
         raise TeacherError(
-            f"teacher_error_rate {lost / total:.0%} > {budget:.0%}: {lost} of {total} requests came to nothing; "
+            f"teacher_error_rate {lost / total:.0%} > {budget:.0%}: {lost} of {total} requests came to nothing{why}; "
             "the rows say why (state `set_aside`); mend the cause or raise error_budget, then run again"
         )
 

@@ -1,5 +1,6 @@
 """How a run stands, from its folder alone."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def _round(files: RoundRecords) -> dict[str, Any]:
         "p_value": files.record.get("p_value"),
         "better": bool(files.record.get("better")),
         "gaps": [{"skill": gap.get("skill"), "errors": len(gap.get("errors") or ())} for gap in files.named("gaps")],
+        "diagnoses": _diagnoses(files),
         "selected": len(files.selection),
         "teacher": usage(files.record),
         "seconds": files.record.get("seconds") or {},
@@ -63,6 +65,11 @@ def usage(record: Row) -> dict[str, Any]:
     teacher = record.get("teacher") or {}
     tokens = teacher.get("tokens", teacher.get("tokens_in", 0) + teacher.get("tokens_out", 0))
     return {"calls": teacher.get("calls", 0), "tokens": tokens, "cost_usd": teacher.get("cost_usd", 0.0)}
+
+
+def _diagnoses(files: RoundRecords) -> dict[str, int]:
+    """How many diagnoses there are of each state; those that were set aside for a fault of the teacher's, by that."""
+    return dict(Counter(str(row.get("fault") or row.get("state")) for row in files.diagnoses.values()))
 
 
 def _highest(records: RunRecords) -> Row | None:
@@ -122,6 +129,12 @@ def _caption(found: dict[str, Any]) -> str:
         lines.append(
             f"Round {top['round']} scored highest ({wording.percent(top['accuracy'])}), not shown to be better."
         )
+    lost = sum((Counter(row["diagnoses"]) for row in found["rounds"]), Counter[str]())
+    total = lost.total()
+    del lost["diagnosed"], lost["not_located"]
+    if lost:
+        errors = wording.count(total, "error")
+        lines.append(f"Without a usable diagnosis: {lost.total()} of {errors}{wording.in_brackets(lost)}.")
     if any(row["control"] for row in found["rounds"]):
         lines.append("Control: as many random samples, validation / holdout.")
     lines.append(

@@ -1,5 +1,6 @@
 """Figures and outcomes in words, the same in the terminal and in the report."""
 
+from collections.abc import Mapping
 from typing import Any
 
 _REASONS = {
@@ -35,6 +36,12 @@ def points(difference: float) -> str:
 def p_value(value: float | None) -> str:
     """A probability as it is reported."""
     return "–" if value is None else "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def in_brackets(counts: Mapping[str, int]) -> str:
+    """Counts behind what they are counts of, the largest first: ` (3 malformed, 1 refused)`; nothing if there are none."""
+    listed = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return f" ({', '.join(f'{number} {name}' for name, number in listed)})" if listed else ""
 
 
 def count(number: int, one: str, many: str = "") -> str:

@@ -28,10 +28,11 @@ async def diagnose(context: Context, state: State) -> Update:
     answers = read_answers(context.folder.round(number - 1) / "answers.jsonl")
     errors = _draw(context, [a for a in answers if a.kind in ("wrong", "format")], number, "errors")
     right = _draw(context, [a for a in answers if a.kind == "right"], number, "right")
-    diagnoses = await _diagnose_all(context, number, errors, items)
+    diagnoses = await diagnose_all(context, number, errors, items)
     named = await _name_right(context, number, right, items)
     gaps = await find_gaps(context, number, diagnoses, named)
     counts = Counter[str](diagnosis.state for diagnosis in diagnoses)
+    counts.update(diagnosis.fault for diagnosis in diagnoses if diagnosis.fault)
     counts.update({"errors": len(errors), "format": sum(a.kind == "format" for a in errors)})
     write_json(context.folder.round(number) / "gaps.json", write_form(gaps, counts))
     return {"stop_reason": None if gaps.gaps else "no_gaps"}
@@ -47,7 +48,7 @@ def _draw(context: Context, answers: Sequence[Answer], number: int, what: str) -
     return sorted(chosen, key=lambda answer: answer.item)
 
 
-async def _diagnose_all(
+async def diagnose_all(
     context: Context, number: int, errors: Sequence[Answer], items: Mapping[str, Item]
 ) -> list[Diagnosis]:
     """One request an error, several at a time; those of a killed attempt are not asked for again."""
@@ -78,8 +79,8 @@ async def _diagnose_all(
     if adapter is not None:
         await context.student.drop_adapter(adapter)
     diagnoses = sorted((Diagnosis.from_row(row) for row in read_jsonl(path)), key=lambda diagnosis: diagnosis.id)
-    lost = sum(diagnosis.state == "set_aside" for diagnosis in diagnoses)
-    check_teacher(lost, len(diagnoses), context.config.error_budget)
+    lost = [diagnosis.fault for diagnosis in diagnoses if diagnosis.state == "set_aside"]
+    check_teacher(len(lost), len(diagnoses), context.config.error_budget, lost)
     return diagnoses
 
 
@@ -104,5 +105,6 @@ async def _name_right(
     with context.reporter.bar("skills of right answers") as advance, context.waiting("teacher"):
         await name_right_skills(context.teacher, pairs, path, context.config.diagnosis.per_request, advance)
     rows = sorted(read_jsonl(path), key=lambda row: str(row["item"]))
-    check_teacher(sum(row["state"] == "set_aside" for row in rows), len(rows), context.config.error_budget)
+    lost = [row.get("fault") for row in rows if row["state"] == "set_aside"]
+    check_teacher(len(lost), len(rows), context.config.error_budget, lost)
     return {row["item"]: row["skills"] for row in rows}

@@ -65,8 +65,12 @@ def _of_the_teacher(run: RunRecords) -> list[str]:
     total = states.total()
     found = []
     if states["set_aside"]:
+        faults = Counter(
+            str(row["fault"]) for files in run.rounds for row in files.diagnoses.values() if row.get("fault")
+        )
         found.append(
-            f"The teacher gave no usable diagnosis for {states['set_aside']} of {wording.count(total, 'error')}."
+            f"The teacher gave no usable diagnosis for {states['set_aside']} of {wording.count(total, 'error')}"
+            f"{wording.in_brackets(faults)}."
         )
     if states["not_located"]:
         found.append(f"No wrong step was found in {states['not_located']} of {wording.count(total, 'error')}.")

@@ -54,6 +54,11 @@ class Asked(Generic[R]):
     reason: str = ""
     divisible: bool = False
 
+    @property
+    def fault(self) -> Fault | None:
+        """The state, if it is one of the teacher's faults."""
+        return None if self.state == "ok" else self.state
+
 
 class Tally(NamedTuple):
     """Questions of a kind that came back in this process (from the journal too), and those of them without a value."""

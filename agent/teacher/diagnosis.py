@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
-from agent.teacher.client import Asked
+from agent.teacher.client import Asked, Fault
 from eval.answers import Answer
 from eval.task import Item
 
@@ -17,7 +17,8 @@ class Diagnosis:
     teacher worded it.
 
     `state`: diagnosed (there is a skill); not_located (no wrong step, or none whose skill can be named); set_aside
-    (`reason` says why: the teacher's fault or the student engine's, not the student's). `step` is 1-based, None where
+    (`reason` says why: the teacher's fault or the student engine's, not the student's; `fault` which of the teacher's). `step`
+    is 1-based, None where
     every step is right or there are none. `locator` is the one that was used: an answer without steps or without a
     final answer has nothing to switch.
     """
@@ -31,6 +32,7 @@ class Diagnosis:
     should_say: str = ""
     skill: str | None = None
     reason: str | None = None
+    fault: Fault | None = None
 
     def to_row(self) -> dict[str, Any]:
         """The diagnosis as a row of JSON."""
@@ -60,11 +62,11 @@ def as_question(item: Item, answer: Answer) -> dict[str, Any]:
     }
 
 
-def set_aside(number: int, item: str, locator: LocatorName, reason: str) -> Diagnosis:
+def set_aside(number: int, item: str, locator: LocatorName, reason: str, fault: Fault | None = None) -> Diagnosis:
     """The diagnosis that there is none."""
-    return Diagnosis(diagnosis_id(number, item), item, "set_aside", locator, reason=reason)
+    return Diagnosis(diagnosis_id(number, item), item, "set_aside", locator, reason=reason, fault=fault)
 
 
 def teacher_fault(number: int, item: str, locator: LocatorName, asked: Asked[Any]) -> Diagnosis:
     """Set aside because the teacher gave no usable reply."""
-    return set_aside(number, item, locator, f"the teacher's reply: {asked.state} ({asked.reason})")
+    return set_aside(number, item, locator, f"the teacher's reply: {asked.state} ({asked.reason})", asked.fault)

@@ -71,9 +71,9 @@ async def answer_switch(
     teacher: Teacher, judge: Judge, number: int, item: Item, answer: Answer, delta: float, window: int
 ) -> Diagnosis:
     """Let a judge's probabilities find the step, and the teacher name it. `answer` must be switchable."""
-    p_wrong, fault = await judge(item, answer)
+    p_wrong, reason, fault = await judge(item, answer)
     if p_wrong is None:
-        return set_aside(number, item.id, "answer_switch", fault)
+        return set_aside(number, item.id, "answer_switch", reason, fault)
     return await _named(teacher, number, item, answer, "answer_switch", switch_point(p_wrong, delta, window))
 
 

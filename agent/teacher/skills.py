@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from agent.teacher.client import Teacher
+from agent.teacher.client import Fault, Teacher
 from agent.teacher.merging import Group, match_pool_skills, merge_names, plain
 from agent.teacher.prompts import NamedSkills
 from agent.teacher.stream import as_done
@@ -41,6 +41,7 @@ class Named(NamedTuple):
     skills: tuple[str, ...]
     state: Literal["named", "set_aside"]
     reason: str | None = None
+    fault: Fault | None = None
 
 
 async def name_right_skills(
@@ -85,7 +86,7 @@ async def _name_all(
     per_request: int,
     on_progress: Progress,
 ) -> None:
-    """Rows {label: id, "skills", "state", "reason"}, in the order in which replies come."""
+    """Rows {label: id, "skills", "state", "reason", "fault"}, in the order in which replies come."""
     done = {row[label] for row in read_jsonl(path)}
     on_progress(len(done), total)
     waiting = (batch for batch in _batches(examples, per_request) if any(each.id not in done for each in batch))
@@ -100,7 +101,7 @@ async def _name_all(
                     if each.id not in done:
                         done.add(each.id)
                         row = {"schema": 1, label: each.id, "skills": list(each.skills), "state": each.state}
-                        log.append({**row, "reason": each.reason})
+                        log.append({**row, "reason": each.reason, "fault": each.fault})
                 on_progress(len(done), total)
 
 
@@ -120,7 +121,8 @@ async def name_batch(teacher: Teacher, batch: Sequence[Example]) -> list[Named]:
     if asked.divisible and len(batch) > 1:
         half = (len(batch) + 1) // 2
         return [*await name_batch(teacher, batch[:half]), *await name_batch(teacher, batch[half:])]
-    return [Named(each.id, (), "set_aside", f"the teacher's reply: {asked.state} ({asked.reason})") for each in batch]
+    reason = f"the teacher's reply: {asked.state} ({asked.reason})"
+    return [Named(each.id, (), "set_aside", reason, asked.fault) for each in batch]
 
 
 def _data(batch: Sequence[Example]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from agent.student.engine import Request, Student
-from agent.teacher.client import Asked, Teacher
+from agent.teacher.client import Asked, Fault, Teacher
 from eval.answers import Answer
 from eval.normalise import read_choice
 from eval.task import Item
@@ -28,10 +28,12 @@ Error = tuple[Item, Answer]
 
 
 class Turning(NamedTuple):
-    """`p_wrong`: P(y) over {y, y*} after k = 0 … n steps, None where the judge gave none (`fault` says why)."""
+    """`p_wrong`: P(y) over {y, y*} after k = 0 … n steps, None where the judge gave none (`reason` says why, and `fault`
+    which of the teacher's it was)."""
 
     p_wrong: list[float] | None
-    fault: str = ""
+    reason: str = ""
+    fault: Fault | None = None
 
 
 class StudentJudge:
@@ -92,7 +94,7 @@ class TeacherJudge:
         asked = await asyncio.gather(*(self._teacher.choose(data, data["options"]) for data in questions))
         lost = next((each for each in asked if each.value is None), None)
         if lost is not None:
-            return Turning(None, f"the teacher's choice: {lost.state} ({lost.reason})")
+            return Turning(None, f"the teacher's choice: {lost.state} ({lost.reason})", lost.fault)
         return Turning([1 - PRIOR, *both_orders(asked)])
 
 

@@ -169,6 +169,20 @@ async def test_a_repair_shows_what_was_wrong_and_its_reply_counts(ask_at: MakeTe
     assert len(endpoint.requests) == 2, "a malformed reply was paid for too"
 
 
+@pytest.mark.parametrize("bad", [chat("nein"), chat("", finish="content_filter"), chat("{", finish="length")])
+async def test_a_question_asked_anew_takes_only_an_answer_from_the_journal(ask_at: MakeTeacher, bad: Any) -> None:
+    async def start(endpoint: Scripted) -> str:
+        teacher = ask_at(endpoint)
+        asked = await teacher.ask("judge", {"question": "q"}, Judged, anew=True)
+        await teacher.close()
+        return str(asked.state)
+
+    broken, mended, later = Scripted(then=bad), Scripted(then=YES), Scripted(then=bad)
+    assert await start(broken) == await start(broken) != "ok"
+    assert [await start(mended), await start(later)] == ["ok", "ok"]
+    assert (len(mended.requests), len(later.requests)) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("reply", "state"),
     [

@@ -50,6 +50,7 @@ async def test_skills_are_named_a_few_answers_a_request(ask_at: MakeTeacher, tmp
         "skills": ["skill of question 23"],
         "state": "named",
         "reason": None,
+        "fault": None,
     }
     assert (seen[0], seen[-1]) == ((0, 40), (40, 40))
 
@@ -84,6 +85,7 @@ async def test_a_bad_sample_does_not_cost_its_batch(ask_at: MakeTeacher, tmp_pat
     rows = by_id(tmp_path / "right.jsonl")
     assert [item for item, row in rows.items() if row["state"] == "set_aside"] == ["i5"]
     assert "not this" in rows["i5"]["reason"]
+    assert rows["i5"]["fault"] is not None
     assert len(endpoint.requests) == 9
 
 

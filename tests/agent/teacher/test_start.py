@@ -1,0 +1,50 @@
+"""A run whose teacher does not speak as it should ends at its start, through the command, and goes on when it is mended."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.cli import main
+from agent.cli_microworld import make_data, world_config
+from agent.init import render
+from retrieval.files import read_json, read_jsonl
+from tests.endpoint import Scripted, Seen, fail, served
+
+
+def call(capsys: pytest.CaptureFixture[str], config: Path, run: Path, url: str) -> tuple[int, str]:
+    """`gaptutor run`: its exit code and the last line that it said."""
+    with pytest.raises(SystemExit) as ended:
+        main(["run", str(config), "--run-dir", str(run), "--set", f"teacher.base_url={url}"])
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, said.strip().splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_teacher_that_answers_in_another_language_is_told_at_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def mended(seen: Seen) -> Any:
+        return {"same": [1]} if seen.kind == "same_skill" else fail(401, "for the start only")
+
+    make_data(tmp_path / "data", "arithmetic", 100)
+    config, run = tmp_path / "small.yaml", tmp_path / "run"
+    settings: dict[str, Any] = {"teacher": {"app": None, "model": "teacher-1"}, "data": {"limit": 4}}
+    config.write_text(render(world_config("small", tmp_path / "data", "arithmetic", 100, **settings)))
+    german = Scripted(then="Die erste Fähigkeit ist dieselbe.")
+    with served(german) as url:
+        for _ in range(2):
+            code, said = call(capsys, config, run, url)
+            assert code == 2
+            assert re.search(r"plain question as it should \(malformed: .*'Die erste Fähigkeit ist dieselbe.'\)", said)
+    assert len(german.requests) == 4, "each start asks anew, with one repair"
+    with served(Scripted(then=mended)) as url:
+        code, said = call(capsys, config, run, url)
+    assert "HTTP 401: " in said, "the start was passed, and the pool's skills were asked for"
+    assert read_json(run / "run.json")["state"] == "failed"
+    assert [row["kind"] for row in read_jsonl(run / "teacher.jsonl")] == ["same_skill"] * 5, (
+        "all that was paid is there"
+    )
