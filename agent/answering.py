@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from agent.config import RunConfig
 from agent.console import Advance, Reporter
 from agent.context import Context
@@ -147,9 +149,9 @@ async def evaluate_file(
     check_read(items, read, config.error_budget)
     scorer = make_scorer(config.data.scorer, read.items, config.data.tolerance)
     with tempfile.TemporaryDirectory() as scratch:
-        student = make_student(config.student)
+        student = make_student(config.student, Path(scratch), lambda line: reporter.say(f"  {escape(line)}"))
         journal = out.with_suffix(".teacher.jsonl") if out else Path(scratch) / "teacher.jsonl"
-        teacher = Teacher(config.teacher, journal)
+        teacher = Teacher(config.teacher, journal, say=lambda line: reporter.say(f"  {escape(line)}"))
         path = out or Path(scratch) / "answers.jsonl"
         try:
             if adapter is not None:

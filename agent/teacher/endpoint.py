@@ -41,7 +41,7 @@ from agent.teacher.received import (
     read_completion,
     retry_after,
 )
-from retrieval.errors import TeacherSetupError
+from retrieval.errors import TeacherError, TeacherSetupError
 from retrieval.modules import find_callable
 
 #: Times that an address which has never answered is tried.
@@ -246,17 +246,27 @@ class Endpoint:
             try:
                 reply: Completion = await tries(once)
             except PassingError as error:
-                if not self._answered and (error.unreachable or await self._away() is not None):
-                    self._never_answered(error)
+                if not self._answered:
+                    await self._check_there(error)
                 if not await self._outages.sit_out(error.reason, over):
                     raise RejectedError(f"{error.reason}, also when tried again", error.status) from None
+            except RejectedError as error:
+                # Where a server is down, a page that says so may come with status 200.
+                if error.status or not self._answered or not await self._outages.sit_out(error.reason, over):
+                    raise
             else:
                 self._answered = True
                 return reply
 
-    def _never_answered(self, error: PassingError) -> NoReturn:
-        what = "cannot be reached" if error.unreachable else "does not answer"
-        self._fatal(f"{what} ({error.reason})", "check teacher.base_url, the network, and that the server is running")
+    async def _check_there(self, error: PassingError) -> None:
+        """A teacher that has never answered is not waited for. Raises TeacherError."""
+        if error.unreachable:
+            cure = "check teacher.base_url, the network, and that the server is running"
+            self._fatal(f"cannot be reached ({error.reason})", cure)
+        if await self._away() is not None:
+            raise TeacherError(
+                f"the teacher at {self.name} does not answer ({error.reason}); check that it is up, or wait, and run again"
+            ) from None
 
     async def _in_turn(self, body: dict[str, Any], was_held: bool) -> Completion:
         turn = await self.pace.start(was_held)

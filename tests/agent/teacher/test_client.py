@@ -207,7 +207,7 @@ async def test_a_question_asked_anew_takes_only_an_answer_from_the_journal(ask_a
     ],
 )
 async def test_each_fault_is_a_state_of_its_own(ask_at: MakeTeacher, reply: Any, state: str) -> None:
-    teacher = ask_at(Scripted(then=reply, steps=[chat('{"correct": false}')]))
+    teacher = ask_at(Scripted(then=lambda seen: reply if seen.kind else YES, steps=[chat('{"correct": false}')]))
     assert (await judge(teacher, "warm up")).state == "ok"
     asked = await judge(teacher)
     assert asked.state == state
