@@ -42,6 +42,12 @@ class Dialect:
             return replace(self, form="object" if self.form == "schema" else "text")
         return None
 
+    def concessions(self, other: Self) -> list[dict[str, Any]]:
+        """What `other` may have conceded without need: the fields of this dialect, to be tried one by one; of the forms
+        between the two, the least binding first."""
+        forms = FORMS[FORMS.index(self.form) : FORMS.index(other.form)]
+        return [{"limit": self.limit}, {"temperature": self.temperature}, *({"form": form} for form in reversed(forms))]
+
     def body(
         self,
         config: TeacherConfig,

@@ -19,6 +19,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -181,17 +182,18 @@ class Endpoint:
             return self.learned.dialect
 
     async def _find_dialect(self, used: Dialect, name: str, schema: Mapping[str, Any] | None) -> Dialect | None:
-        """The first dialect in which a plain question is answered, None if there is none."""
-        tried = [used]
-        while (said := await self._refusal(tried[-1], name, schema)) is not None:
-            other = tried[-1].other(said, schema is not None)
+        """The dialect nearest to the one used in which a plain question is answered, None if there is none."""
+        found = used
+        while (said := await self._refusal(found, name, schema)) is not None:
+            other = found.other(said, schema is not None)
             if other is None:
                 return None
-            tried.append(other)
-        for earlier in tried[:-1]:  # it may have been in trouble when it refused them
-            if await self._refusal(earlier, name, schema) is None:
-                return earlier
-        return tried[-1]
+            found = other
+        for less in used.concessions(found):  # its words may mislead, and it may have been in trouble
+            nearer = replace(found, **less)
+            if nearer != found and await self._refusal(nearer, name, schema) is None:
+                found = nearer
+        return found
 
     async def _refusal(self, dialect: Dialect, name: str, schema: Mapping[str, Any] | None) -> str | None:
         """With which words the endpoint refuses a plain question in this dialect, None if it does not."""

@@ -100,6 +100,15 @@ async def test_the_most_binding_form_that_an_endpoint_takes_is_used(
 
 
 @pytest.mark.parametrize("form", ["object", "text"])
+async def test_words_that_mislead_cost_no_field(run: Run, form: str) -> None:
+    message = "max_tokens, temperature and response_format were given; max_completion_tokens was not"
+    endpoint = Scripted(then=speaks(form, "text", message=message))
+    assert [asked.state for asked in await run.ask(endpoint, "a", "b")] == ["ok"] * 2
+    last = endpoint.requests[-1]
+    assert (last.form, last.body["max_tokens"], last.body["temperature"]) == (form, 2048, 0)
+
+
+@pytest.mark.parametrize("form", ["object", "text"])
 async def test_a_run_that_goes_on_does_not_ask_again(run: Run, form: str) -> None:
     endpoint = Scripted(then=speaks(form, "text"))
     with served(endpoint) as url:
