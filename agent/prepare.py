@@ -167,7 +167,8 @@ async def _annotate(context: Context, pool: Pool, folder: Path) -> dict[str, lis
             await annotate(teacher, pool, path, context.config.diagnosis.per_request, advance)
     finally:
         await teacher.close()
-    context.folder.status(annotation=teacher.usage()._asdict())
+        this_run = teacher.paid()._asdict()
+        context.folder.status(annotation={**teacher.usage()._asdict(), "this_run": this_run})
     rows = read_jsonl(path)
     lost = [row.get("fault") for row in rows if row["state"] == "set_aside"]
     check_teacher(len(lost), len(rows), context.config.error_budget, lost)

@@ -8,16 +8,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from agent import wording
+from agent.not_kept import why_not_kept
 from agent.records import RoundRecords, Row, RunRecords
 
 
 def summary(run: Path) -> dict[str, Any]:
     """What `gaptutor show RUN --json` prints. Figures that are not there yet are null.
 
-    `highest` names the round that scored highest on the validation set where none was shown to be better than the
-    student as it came. Raises RunError if the folder is no run.
+    `highest` names the round that scored highest on the validation set, above the student as it came, where none was
+    shown to be better than it. `annotation` is what naming the pool's skills took of the teacher, in all and by this
+    run. Raises RunError if the folder is no run.
     """
     records = RunRecords(run)
+    not_kept = why_not_kept(records)
     return {
         "schema": 1,
         "name": records.status.get("name", run.resolve().name),
@@ -28,7 +31,8 @@ def summary(run: Path) -> dict[str, Any]:
         "highest": _highest(records),
         "scorer": records.status.get("scorer"),
         "prompts": records.status.get("prompts"),
-        "rounds": [_round(each) for each in records.rounds],
+        "annotation": annotation(records),
+        "rounds": [{**_round(each), "not_kept": not_kept.get(each.number)} for each in records.rounds],
     }
 
 
@@ -44,25 +48,35 @@ def _round(files: RoundRecords) -> dict[str, Any]:
         "format": found.get("format", 0),
         "errors": found.get("errors", 0),
         "holdout": {key: holdout.get(key) for key in ("n", "accuracy", "interval")} if holdout else None,
-        "control": _control(control) if control else None,
+        "control": _control(files.control) if control else None,
         "p_value": files.record.get("p_value"),
         "better": bool(files.record.get("better")),
         "gaps": [{"skill": gap.get("skill"), "errors": len(gap.get("errors") or ())} for gap in files.named("gaps")],
         "diagnoses": _diagnoses(files),
         "selected": len(files.selection),
-        "teacher": usage(files.record),
+        "teacher": usage(files.record.get("teacher") or {}),
         "seconds": files.record.get("seconds") or {},
     }
 
 
-def _control(found: Row) -> Row:
-    holdout = found.get("holdout") or {}
-    return {"accuracy": found.get("accuracy"), "holdout": holdout.get("accuracy")}
+def _control(files: RoundRecords) -> Row:
+    holdout = files.evaluation.get("holdout") or {}
+    seconds = (files.record.get("seconds") or {}).get("control")
+    return {"accuracy": files.evaluation.get("accuracy"), "holdout": holdout.get("accuracy"), "seconds": seconds}
 
 
-def usage(record: Row) -> dict[str, Any]:
-    """Calls, tokens and cost of the teacher in a round."""
-    teacher = record.get("teacher") or {}
+def annotation(records: RunRecords) -> Row | None:
+    """Calls, tokens and cost of the teacher for naming the pool's skills: in all, and under `this_run` those of this
+    run. None while they are not known."""
+    found = records.status.get("annotation")
+    if not isinstance(found, dict):
+        return None
+    mine = found.get("this_run")
+    return {**usage(found), "this_run": usage(mine) if isinstance(mine, dict) else None}
+
+
+def usage(teacher: Row) -> Row:
+    """Calls, tokens and cost of the teacher, from what it was noted to have taken."""
     tokens = teacher.get("tokens", teacher.get("tokens_in", 0) + teacher.get("tokens_out", 0))
     return {"calls": teacher.get("calls", 0), "tokens": tokens, "cost_usd": teacher.get("cost_usd", 0.0)}
 
@@ -77,6 +91,8 @@ def _highest(records: RunRecords) -> Row | None:
     if records.best or not done:
         return None
     top = max(done, key=lambda each: (each.evaluation["accuracy"], -each.number))
+    if top.evaluation["accuracy"] <= (records.rounds[0].evaluation.get("accuracy") or 0.0):
+        return None
     return {"round": top.number, "accuracy": top.evaluation["accuracy"], "shown_better": False}
 
 
@@ -124,11 +140,7 @@ def _caption(found: dict[str, Any]) -> str:
     lines += [wording.reason(found["stop_reason"]) and f"Stopped: {wording.reason(found['stop_reason'])}."]
     if found["best_round"]:
         lines.append(f"★ round {found['best_round']} is kept in best/.")
-    elif found["highest"] and found["state"] == "finished":
-        top = found["highest"]
-        lines.append(
-            f"Round {top['round']} scored highest ({wording.percent(top['accuracy'])}), not shown to be better."
-        )
+    lines += [row["not_kept"] for row in found["rounds"]]
     lost = sum((Counter(row["diagnoses"]) for row in found["rounds"]), Counter[str]())
     total = lost.total()
     del lost["diagnosed"], lost["not_located"]
@@ -136,8 +148,21 @@ def _caption(found: dict[str, Any]) -> str:
         errors = wording.count(total, "error")
         lines.append(f"Without a usable diagnosis: {lost.total()} of {errors}{wording.in_brackets(lost)}.")
     if any(row["control"] for row in found["rounds"]):
-        lines.append("Control: as many random samples, validation / holdout.")
+        lines.append(f"Control: as many random samples, validation / holdout{_apart(found['rounds'])}.")
+    if found["annotation"]:
+        lines.append(_annotation(found["annotation"]))
     lines.append(
         "In brackets: 95% Wilson interval. p: better than the best before (exact McNemar). Calls: to the teacher."
     )
     return "\n".join(line for line in lines if line)
+
+
+def _apart(rounds: list[Row]) -> str:
+    spent = [row["control"]["seconds"] for row in rounds if row["control"] and row["control"]["seconds"]]
+    return f"; made in {wording.duration(sum(spent))}, which are in no round's time" if spent else ""
+
+
+def _annotation(found: Row) -> str:
+    mine = found["this_run"]
+    part = "" if mine in (None, usage(found)) else f" in all; by this run: {wording.taken(**mine)}"
+    return f"Naming the pool's skills: {wording.taken(**usage(found))}{part}."

@@ -33,6 +33,11 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
+def change(before: float, after: float) -> str:
+    """The difference of two shares in points, of the figures that `percent` shows: a reader who subtracts gets the same."""
+    return points((round(100 * after, 1) - round(100 * before, 1)) / 100)
+
+
 def p_value(value: float | None) -> str:
     """A probability as it is reported."""
     return "–" if value is None else "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
@@ -55,6 +60,12 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def taken(calls: int, tokens: int, cost_usd: float | None) -> str:
+    """What was asked of the teacher."""
+    cost = "at a cost that is not known" if cost_usd is None else dollars(cost_usd)
+    return f"{count(calls, 'call')}, {count(tokens, 'token')}, {cost}" if calls else "no calls"
 
 
 def dollars(cost: float | None) -> str:

@@ -1,5 +1,6 @@
 """The random control: as many samples as the round had, drawn at random, tuned and evaluated the same way."""
 
+import time
 from dataclasses import asdict
 
 from rich.markup import escape
@@ -12,7 +13,7 @@ from agent.nodes.tune import tune_on, union
 from agent.rehearsal import own_rationales, without_steps, write_own_rationales
 from agent.state import State
 from retrieval.errors import TuningError
-from retrieval.files import read_jsonl, write_jsonl
+from retrieval.files import read_jsonl, write_json, write_jsonl
 from retrieval.selection.random import select_random
 
 
@@ -23,11 +24,15 @@ async def control(context: Context, state: State) -> Update:
     The last node of a round: where the loop goes on, it moves on to the next.
     """
     for number in _rounds(context, state):
-        if not (context.folder.control(number) / "evaluation.json").exists():
+        folder = context.folder.control(number)
+        if not (folder / "evaluation.json").exists():
             context.reporter.say(
                 f"[bold]round {number}[/bold] · its control: as many random samples, tuned the same way"
             )
+            start = time.monotonic()
             await _make(context, number)
+            seconds = {"control": round(time.monotonic() - start, 3)}
+            write_json(folder / "round.json", {"schema": 1, "round": number, "seconds": seconds})
     return {} if state["stop_reason"] else {"round": state["round"] + 1}
 
 

@@ -36,14 +36,18 @@ def note_figures(context: Context, **figures: Any) -> None:
 
 
 def write_round(context: Context, number: int, p_value: float | None, better: bool) -> None:
-    """Write round.json: the decision, what the teacher cost and how long the nodes took until now."""
+    """Write round.json: the decision, what the teacher cost and how long the nodes took until now.
+
+    A control's time is not the round's in which it was made; it is in the round.json of the control.
+    """
+    seconds = node_seconds(context.folder.round(number))
     record = {
         "schema": 1,
         "round": number,
         "p_value": p_value,
         "better": better,
         "teacher": context.teacher.usage(f"round-{number:02d}")._asdict(),
-        "seconds": node_seconds(context.folder.round(number)),
+        "seconds": {name: spent for name, spent in seconds.items() if name != "control"},
     }
     write_json(context.folder.round(number) / "round.json", record)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from agent import wording
+from agent.not_kept import why_not_kept
 from agent.records import RoundRecords, Row, RunRecords
 from eval.statistics import Comparison, compare, wilson
 
@@ -27,7 +28,7 @@ class Headline(NamedTuple):
 
 class _Set(NamedTuple):
     """One set of items, answered by the student as it came, by a round's adapter and by its control ({} if there is
-    none)."""
+    none): the same items, so that what is said of a change is the difference of the shares beside it."""
 
     name: str
     before: dict[str, bool]
@@ -56,20 +57,22 @@ def make_headline(run: RunRecords) -> Headline:
     kept = next((each for each in later if each.number == run.best), None)
     if kept is None:
         return _nothing_shown(run, base, later)
-    return _gain(base, kept)
+    return _gain(run, base, kept)
 
 
 def _sets(base: RoundRecords, other: RoundRecords) -> list[_Set]:
     """The holdout first, if there is one: its figures are the ones that do not lean upward."""
-    pairs = (("holdout", "held"), ("validation set", "answers"))
-    sets = [
-        _Set(name, marks(getattr(base, key)), marks(getattr(other, key)), marks(getattr(other.control, key)))
-        for name, key in pairs
-    ]
-    return [each for each in sets if each.before and each.after]
+    sets = []
+    for name, key in (("holdout", "held"), ("validation set", "answers")):
+        before, after = marks(getattr(base, key)), marks(getattr(other, key))
+        control = marks(getattr(other.control, key)) if other.control.evaluation else {}  # it may be under way
+        shared = before.keys() & after.keys() & (control.keys() or after.keys())
+        arms = ({item: right for item, right in arm.items() if item in shared} for arm in (before, after, control))
+        sets.append(_Set(name, *arms))
+    return [each for each in sets if each.before]
 
 
-def _gain(base: RoundRecords, kept: RoundRecords) -> Headline:
+def _gain(run: RunRecords, base: RoundRecords, kept: RoundRecords) -> Headline:
     sets = _sets(base, kept)
     if not sets:
         return Headline(f"Round {kept.number} is kept.", ["Its answers are not in the run folder any more."], [])
@@ -81,7 +84,7 @@ def _gain(base: RoundRecords, kept: RoundRecords) -> Headline:
     if not shown:
         title = f"Round {kept.number} is kept, but its gain does not show on the {first.name}."
     sentences = [_change(each, compare(each.before, each.after)) for each in sets]
-    sentences.append(_against_control(first))
+    sentences += [_against_control(first), *why_not_kept(run).values()]
     return Headline(title, sentences, _tiles(first, f"After, round {kept.number}", test))
 
 
@@ -90,16 +93,26 @@ def _nothing_shown(run: RunRecords, base: RoundRecords, later: list[RoundRecords
     sets = _sets(base, top)
     so_far = "" if run.state in ("finished", "failed") else "So far, "
     title = f"{so_far}no round was shown to be better than the student as it came."
-    sentences = [f"Round {top.number} scored highest; not shown to be better."]
+    sentences = [_how_it_scored(base, top)]
     sentences += [_change(each, compare(each.before, each.after)) for each in sets]
-    tiles = _tiles(sets[0], f"Highest, round {top.number}", compare(sets[0].before, sets[0].after)) if sets else []
+    sentences += why_not_kept(run).values()
+    tiles = _tiles(sets[0], f"After, round {top.number}", compare(sets[0].before, sets[0].after)) if sets else []
     return Headline(title[0].upper() + title[1:], sentences, tiles)
+
+
+def _how_it_scored(base: RoundRecords, top: RoundRecords) -> str:
+    """Of the round with the highest score on the validation set, beside the student as it came."""
+    before, after = (each.evaluation.get("accuracy") or 0.0 for each in (base, top))
+    if after > before:
+        return f"Round {top.number} scored highest on the validation set; not shown to be better."
+    how = "scored the same" if after == before else "came closest"
+    return f"No round scored above the student as it came on the validation set; round {top.number} {how}."
 
 
 def _change(each: _Set, test: Comparison) -> str:
     never = ", never diagnosed" if each.name == "holdout" else ", by which rounds are judged"
     return (
-        f"{each.name.capitalize()} ({wording.count(test.n, 'item')}{never}): {wording.points(test.difference)} points, "
+        f"{each.name.capitalize()} ({wording.count(test.n, 'item')}{never}): {_points(each.before, each.after)} points, "
         f"95% interval {wording.points(test.interval.low)} to {wording.points(test.interval.high)}; "
         f"{test.gained} became right, {test.lost} wrong (one-sided exact McNemar, {wording.p_value(test.p_value)})."
     )
@@ -112,8 +125,8 @@ def _against_control(each: _Set) -> str:
     between = f"{wording.points(test.interval.low)} to {wording.points(test.interval.high)}"
     beginning = f"As many random samples, tuned the same way, give {_share(each.control)} on the {each.name}: "
     if test.interval.low > 0:
-        return f"{beginning}choosing the samples brought {wording.points(test.difference)} points ({between})."
-    gained = f"{wording.points(test.difference)} points, {between}"
+        return f"{beginning}choosing the samples brought {_points(each.control, each.after)} points ({between})."
+    gained = f"{_points(each.control, each.after)} points, {between}"
     return f"{beginning}that choosing the samples brought more is not shown ({gained})."
 
 
@@ -122,7 +135,7 @@ def _tiles(each: _Set, after: str, test: Comparison) -> list[Tile]:
     if each.control:
         tiles.append(_tile("Control, random samples", each.control, "control"))
     between = f"{wording.points(test.interval.low)} to {wording.points(test.interval.high)}"
-    return [*tiles, Tile("Change, in points", wording.points(test.difference), [f"95% interval {between}"])]
+    return [*tiles, Tile("Change, in points", _points(each.before, each.after), [f"95% interval {between}"])]
 
 
 def _tile(label: str, found: dict[str, bool], tone: str = "") -> Tile:
@@ -132,6 +145,10 @@ def _tile(label: str, found: dict[str, bool], tone: str = "") -> Tile:
 
 def _share(found: dict[str, bool]) -> str:
     return wording.percent(sum(found.values()) / len(found)) if found else "–"
+
+
+def _points(before: dict[str, bool], after: dict[str, bool]) -> str:
+    return wording.change(sum(before.values()) / len(before), sum(after.values()) / len(after))
 
 
 def figures(found: Any) -> tuple[int, int] | None:

@@ -1,13 +1,13 @@
 """The report's tables: rounds, gaps over rounds, what was fetched, what it cost."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from agent import wording
 from agent.records import RoundRecords, Row, RunRecords
 from agent.report.headline import figures
-from agent.show import usage
+from agent.show import annotation, usage
 from eval.statistics import wilson
 
 #: Rows shown of a table; the rest is summed up in one line.
@@ -21,7 +21,7 @@ class RoundRow(NamedTuple):
     kept: bool
     validation: str
     holdout: str
-    control: str
+    control: list[str]
     p_value: str
     samples: int
     with_steps: str
@@ -36,14 +36,13 @@ def round_table(run: RunRecords) -> list[RoundRow]:
 
 def _round_row(files: RoundRecords, best: int) -> RoundRow:
     found, control = files.evaluation, files.control.evaluation
-    random = [_accuracy(control.get("holdout")), _accuracy(control)]
     share = found.get("with_steps")
     return RoundRow(
         files.number,
         bool(best) and files.number == best,
         _accuracy(found),
         _accuracy(found.get("holdout")),
-        " / ".join(each for each in random if each != "–") or "–",
+        [said for said in (_accuracy(control.get("holdout")), _accuracy(control)) if said != "–"],
         wording.p_value(files.record.get("p_value")),
         len(files.selection),
         wording.percent(share, 0) if isinstance(share, float | int) else "–",
@@ -174,9 +173,9 @@ def _need_row(name: str, need: str, by_round: list[list[Row]]) -> NeedRow:
 
 
 class CostRow(NamedTuple):
-    """One round's teacher calls and seconds by phase."""
+    """Teacher calls and seconds by phase: of a round, of naming the pool's skills, or of all."""
 
-    round: str
+    name: str
     calls: str
     tokens: str
     cost: str
@@ -184,34 +183,46 @@ class CostRow(NamedTuple):
 
 
 class CostTable(NamedTuple):
-    """Phases, rows, and the sum."""
+    """Phases, rows, the last of them the sum, and what naming the pool's skills took of other runs, in words."""
 
     phases: list[str]
     rows: list[CostRow]
+    note: str
 
 
 _PHASES = ("prepare", "diagnose", "review", "retrieve", "tune", "evaluate", "decide", "control", "finish")
 
 
 def cost_table(run: RunRecords) -> CostTable:
-    """What each round took of the teacher and of time, and the sum of all."""
-    seconds = [files.record.get("seconds") or {} for files in run.rounds]
-    used = [usage(files.record) for files in run.rounds]
+    """What each round took of the teacher and of time, its control apart, and the sum of all. What other runs paid for
+    naming the pool's skills is not in it."""
+    names = [f"round {files.number}" for files in run.rounds]
+    seconds = [
+        {**(files.record.get("seconds") or {}), **(files.control.record.get("seconds") or {})} for files in run.rounds
+    ]
+    used = [usage(files.record.get("teacher") or {}) for files in run.rounds]
+    naming = annotation(run)
+    if naming is not None:
+        names, seconds, used = ["the pool’s skills", *names], [{}, *seconds], [naming["this_run"] or naming, *used]
     found = {phase for each in seconds for phase in each}
     phases = [phase for phase in _PHASES if phase in found] + sorted(found - set(_PHASES))
-    rows = [
-        _cost_row(str(files.number), use, lambda phase, each=each: each.get(phase, 0.0), phases)  # type: ignore[misc]
-        for files, use, each in zip(run.rounds, used, seconds, strict=True)
-    ]
+    rows = [_cost_row(*each, phases) for each in zip(names, used, seconds, strict=True)]
     total: Row = {key: sum(use[key] for use in used) for key in ("calls", "tokens")}
     costs = [use["cost_usd"] for use in used]
     total["cost_usd"] = None if None in costs else sum(costs)
-    rows.append(_cost_row("all", total, lambda phase: sum(each.get(phase, 0.0) for each in seconds), phases))
-    return CostTable(phases, rows)
+    spent = {phase: sum(each.get(phase, 0.0) for each in seconds) for phase in phases}
+    rows.append(_cost_row("all", total, spent, phases))
+    return CostTable(phases, rows, _of_other_runs(naming))
 
 
-def _cost_row(name: str, use: Row, seconds: Callable[[str], float], phases: list[str]) -> CostRow:
-    spent = [seconds(phase) for phase in phases]
+def _of_other_runs(naming: Row | None) -> str:
+    if naming is None or naming["this_run"] in (None, usage(naming)):
+        return ""
+    return f"Naming the pool’s skills, by this run and by others on the same pool: {wording.taken(**usage(naming))}."
+
+
+def _cost_row(name: str, use: Row, seconds: Mapping[str, float], phases: list[str]) -> CostRow:
+    spent = [seconds.get(phase, 0.0) for phase in phases]
     cost = wording.dollars(use["cost_usd"])
     return CostRow(
         name,

@@ -17,6 +17,9 @@ from retrieval.selection.needs import gap_id
 
 HOSTILE = "<script>window.hacked = true</script><img src=x onerror='window.hacked = true'>\"'>&{{ 7 * 7 }}"
 
+#: What naming the pool's skills took of the teacher.
+NAMING = {"calls": 20, "tokens": 31_000, "cost_usd": 0.35}
+
 #: Skill, how the teacher words it, what the student writes in the wrong step, and what it should write.
 SKILLS = (
     ("adding two numbers", "the addition of two digits", "{a} plus {b} is {wrong}.", "{a} plus {b} is {sum}."),
@@ -67,7 +70,8 @@ class _Maker:
     def make(self) -> Path:
         pool = self._pool()
         write_text(
-            self.run / "config.yaml", "name: fake\nstudent:\n  model: a-small-student\nteacher:\n  model: an-expert\n"
+            self.run / "config.yaml",
+            "name: fake\nalpha: 0.05\npatience: 2\nstudent:\n  model: a-small-student\nteacher:\n  model: an-expert\n",
         )
         rows = [{**item.to_row(), "holdout": item in self.held} for item in self.items]
         write_jsonl(self.run / "items.jsonl", rows)
@@ -91,6 +95,7 @@ class _Maker:
             "scorer": {"name": self.scorer.name, "why": self.scorer.why},
             "excluded": 3,
             "set_aside": aside,
+            "annotation": {**NAMING, "this_run": NAMING},
             "seconds": {"total": 400.0, "student": 120.0, "teacher": 60.0, "tuning": 200.0, "own": 20.0},
         }
 
@@ -147,6 +152,8 @@ class _Maker:
             p_value = compare(correctness(old), correctness(after)).p_value
         if number == self.plan.best and number and self.plan.control is not None:
             self._evaluate(folder / "control", number, self.plan.control)
+            spent = {"schema": 1, "round": number, "seconds": {"control": 73.0}}
+            write_json(folder / "control" / "round.json", spent)
         seconds = {"evaluate": 12.0, **({"diagnose": 8.5, "retrieve": 2.0, "tune": 61.0} if number else {})}
         teacher = {"calls": calls, "tokens": calls * 700, "cost_usd": calls * 0.0004}
         better = bool(number and number <= self.plan.best)

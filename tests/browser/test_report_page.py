@@ -75,6 +75,35 @@ def test_the_page_fits_and_can_be_read(browser: object, report: str, scheme: str
     page.close()
 
 
+@pytest.mark.parametrize("width", [360, 400, 480])
+def test_tables_can_be_read_in_a_narrow_window(browser: object, report: str, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900})  # type: ignore[attr-defined]
+    page.goto(report)
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    words = page.locator(".wide:has(.stack)")
+    assert words.count() == 2
+    assert words.evaluate_all("boxes => boxes.every((box) => box.scrollWidth <= box.clientWidth)")
+    names = page.locator(".stack tbody .name")
+    assert min(names.evaluate_all("cells => cells.map((cell) => cell.clientWidth)")) > 0.8 * width
+    labels = "cells => cells.map((cell) => getComputedStyle(cell, '::before').content)"
+    assert {'"round 1"', '"right in the last round"', '"all"'} <= set(page.locator(".stack td").evaluate_all(labels))
+    for table in page.locator(".figures").all():
+        table.locator("..").evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+        name, box = table.locator("tbody th").first, table.locator("..")
+        assert name.bounding_box()["x"] == box.bounding_box()["x"]  # what the row is about stays in sight
+        assert table.locator("tr").first.locator("th").last.is_visible()
+    page.close()
+
+
+def test_nothing_has_to_be_scrolled_to_in_a_wide_window(browser: object, report: str) -> None:
+    page = browser.new_page(viewport={"width": 1200, "height": 900})  # type: ignore[attr-defined]
+    page.goto(report)
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    hidden = "boxes => boxes.filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.ariaLabel)"
+    assert page.locator(".wide").evaluate_all(hidden) == []
+    page.close()
+
+
 #: The least contrast (WCAG 2) of any text with the ground behind it, bars and pictures left out.
 _CONTRAST = """() => {
   const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
