@@ -83,13 +83,61 @@ class PoolConfig(Section):
         return self
 
 
+class VllmConfig(Section):
+    """The student on vLLM (`student.engine: vllm`): a server started for the run that ends with it, or the one at `url`."""
+
+    url: str | None = None
+    """Address of a vLLM server of your own on the student's model, started with --enable-lora and
+    VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, that reads the run folder under the same path; if empty, one is started here."""
+    api_key_env: Variable | None = None
+    """Environment variable that holds the key of the server at `url`, if it has one."""
+    python: Path | None = None
+    """Python of the environment that vLLM is installed in; if empty, the one that runs gaptutor."""
+    args: tuple[str, ...] = ()
+    """Further options of `vllm serve`, for instance [--enforce-eager]."""
+    port: int | None = Field(None, ge=1, le=65535)
+    """Port on 127.0.0.1 that our server listens on; if empty, a free one."""
+    sharing: Literal["restart", "sleep", "shared"] = "restart"
+    """What our server does while an adapter is tuned: end and start again; sleep with its weights in main memory (quicker); or
+    stay up, where there is room for both. One at `url` stays up."""
+    serve: Literal["auto", "adapter", "merged"] = "auto"
+    """A tuned student is served as an adapter on the base model, or as merged weights, for which the server starts again;
+    `auto`: as an adapter where vLLM takes one for the student's family (docs/families.md)."""
+    gpu_memory: float = Field(0.85, gt=0, le=1)
+    """Share of the GPU's memory that our server takes."""
+    max_length: int | None = Field(None, ge=64)
+    """Most tokens of prompt, images and answer together; if empty, what the items need."""
+    concurrency: int = Field(64, ge=1)
+    """Requests under way at one time."""
+    timeout: float = Field(300.0, gt=0)
+    """Seconds without an answer after which the server is asked whether it is alive."""
+    start_timeout: float = Field(900.0, gt=0)
+    """Seconds that our server gets to load the model."""
+
+    @model_validator(mode="after")
+    def _no_secret_in_address(self) -> Self:
+        _refuse_secrets("student.vllm.url", self.url or "")
+        return self
+
+    @model_validator(mode="after")
+    def _ours_or_theirs(self) -> Self:
+        if self.url is not None and self.serve == "merged":
+            raise ValueError(
+                "a server at student.vllm.url cannot be started on merged weights; leave student.vllm.serve at auto"
+            )
+        if self.url is None and self.api_key_env is not None:
+            raise ValueError("student.vllm.api_key_env is the key of the server at student.vllm.url, which is empty")
+        return self
+
+
 class StudentConfig(Section):
     """The model to be adapted."""
 
     model: str
     """Folder (or hub name) of the vision-language model."""
-    engine: Literal["auto", "embedded"] = "auto"
-    """What runs the student: `embedded` is transformers in this process; `auto` chooses by what the machine has."""
+    engine: Literal["auto", "embedded", "vllm"] = "auto"
+    """What runs the student: `vllm`, or `embedded` (transformers in this process); `auto` is vllm where there is a GPU and vLLM
+    is installed, or where `vllm.url` names a server."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of the weights when answering; `auto` takes bfloat16 where the machine is quick at it."""
     batch_size: int = Field(128, ge=1)
@@ -105,6 +153,7 @@ class StudentConfig(Section):
     """Prompt under which answers without steps are trained."""
     trust_remote_code: bool = False
     """Run code that comes with the model. Leave it off unless you have read that code."""
+    vllm: VllmConfig = VllmConfig()
 
     @model_validator(mode="after")
     def _question_in_prompts(self) -> Self:

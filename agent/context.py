@@ -49,7 +49,7 @@ class Context:
             config=config,
             folder=folder,
             reporter=reporter,
-            student=make_student(config.student),
+            student=make_student(config.student, folder.path, lambda line: reporter.say(f"  {escape(line)}")),
             teacher=Teacher(
                 config.teacher,
                 folder.path / "teacher.jsonl",

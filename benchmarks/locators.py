@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 from agent.cli_microworld import SETTINGS
 from agent.config import DiagnosisConfig, StudentConfig, TeacherConfig
-from agent.student import Request, Student, make_student
+from agent.student import Request, Student
+from agent.student.embedded import EmbeddedStudent
 from agent.teacher.client import Teacher
 from agent.teacher.locate import make_locator
 from agent.teacher.stream import all_done
@@ -236,7 +237,7 @@ async def speed(tasks: Sequence[str], most: int | None, pairs: int = 3) -> str:
 
 
 def _student() -> Student:
-    return make_student(StudentConfig.model_validate({**SETTINGS["student"], "model": str(WEIGHTS)}))
+    return EmbeddedStudent(StudentConfig.model_validate({**SETTINGS["student"], "model": str(WEIGHTS)}))
 
 
 def main() -> None:

@@ -20,6 +20,13 @@ def fuse(model: Any) -> None:
             part.forward = MethodType(_forward, part)
 
 
+def unfuse(model: Any) -> None:
+    """Give them peft's own again."""
+    for part in model.modules():
+        if isinstance(part, Linear):
+            part.__dict__.pop("forward", None)
+
+
 def _forward(layer: Any, x: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
     """W x + b + scaling · B A dropout(x); x is (…, in), the result (…, out)."""
     (name,) = layer.active_adapters

@@ -225,7 +225,7 @@ async def _run_child(job: TuningJob, on_progress: Callable[[Progress], None]) ->
     with output:
         child = await asyncio.create_subprocess_exec(
             sys.executable, *CHILD, str(job.work / "job.json"), str(os.getpid()),
-            stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=_environment(),
+            stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=child_environment(),
         )  # fmt: skip
     try:
         await _follow(child, job, on_progress)
@@ -234,7 +234,7 @@ async def _run_child(job: TuningJob, on_progress: Callable[[Progress], None]) ->
     return None if child.returncode == 0 else _failure(job, child.returncode or 0)
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """The child finds our packages where we found them and never asks the network for what it can do without."""
     roots = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
     return {

@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from retrieval.errors import TuningError
-from retrieval.files import Log, read_jsonl, write_json, write_jsonl
+from retrieval.files import Log, iter_jsonl, read_jsonl, write_json, write_jsonl
 from training.batches import MicroBatches, plan_steps
+from training.canary import write_probes
 from training.chat import IGNORED, ChatFormat
 from training.collate import Collator
 from training.families import family_of, load_model, load_processor, resolve_dtype, stop_tokens, target_pattern
@@ -45,7 +46,7 @@ def run(job: TuningJob, stopping: Callable[[], bool]) -> bool:
     model = load_model(job.model, dtype, attention, job.trust_remote_code)
     arguments = _arguments(job, dtype)
     model.to(arguments.device).requires_grad_(False)
-    family = family_of(model.config.model_type)
+    family = family_of(model.config)
     chat = ChatFormat(processor, stop_tokens(model, processor))
     scratch = job.work / f"features-{arguments.process_index}.bin"
     data = prepare(job.samples, model, processor, chat, family, job.max_length, scratch)
@@ -59,7 +60,7 @@ def run(job: TuningJob, stopping: Callable[[], bool]) -> bool:
     if trainer.state.global_step < arguments.max_steps:
         return False
     if trainer.is_world_process_zero():
-        _finish(job, trainer.model, data, arguments.max_steps)
+        _finish(job, trainer.model, processor, data, arguments.max_steps)
     return True
 
 
@@ -277,7 +278,7 @@ class _NoLog:
         """Nothing."""
 
 
-def _finish(job: TuningJob, model: PeftModel, data: Prepared, steps: int) -> None:
+def _finish(job: TuningJob, model: PeftModel, processor: Any, data: Prepared, steps: int) -> None:
     """Check the adapter and leave it, with the result, for the parent to publish; the result is written last."""
     weights = [value for name, value in model.named_parameters() if "lora_" in name]
     if not all(bool(value.isfinite().all()) for value in weights):
@@ -292,6 +293,8 @@ def _finish(job: TuningJob, model: PeftModel, data: Prepared, steps: int) -> Non
     for extra in folder.iterdir():
         if extra.name not in ("adapter_config.json", "adapter_model.safetensors"):
             extra.unlink()
+    tuned = {sample.id for sample in data.samples}
+    write_probes(model, processor, [row for row in iter_jsonl(job.samples) if row["id"] in tuned], folder)
     rows = read_jsonl(job.log_path)
     result = {
         "steps": steps,

@@ -1,14 +1,34 @@
 """The student under evaluation, behind one interface."""
 
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
 from agent.config import StudentConfig
 from agent.student.engine import Reply, Request, Student
 
 __all__ = ["Reply", "Request", "Student", "make_student"]
 
 
-def make_student(config: StudentConfig) -> Student:
-    """The engine that the configuration asks for. Nothing is loaded before the first call."""
+def make_student(config: StudentConfig, work: Path, say: Callable[[str], None]) -> Student:
+    """The engine that the configuration asks for. Nothing is loaded before the first call. A server's log and its weights go to
+    `work`; `say` gets a line for what a user would want to know. Raises ConfigError."""
     # Imported here so that commands which need no student do not pay seconds for importing torch.
+    if _engine(config) == "vllm":
+        from agent.student.vllm import VllmStudent
+
+        return VllmStudent(config, work, say)
     from agent.student.embedded import EmbeddedStudent
 
     return EmbeddedStudent(config)
+
+
+def _engine(config: StudentConfig) -> str:
+    if config.engine != "auto":
+        return config.engine
+    if config.vllm.url:
+        return "vllm"
+    import torch
+
+    there = config.vllm.python is not None or importlib.util.find_spec("vllm") is not None
+    return "vllm" if there and torch.cuda.is_available() else "embedded"

@@ -1,0 +1,69 @@
+"""The canary: does an adapter do on the server what it does under peft?
+
+Log-probabilities differ a little between engines, so shifts are compared: what the adapter adds to an answer token's
+log-probability, here and there.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from training.canary import Probe
+
+#: Least correlation of the two shifts; bounds of the slope of the server's over peft's.
+CORRELATION, SLOPE = 0.9, (0.5, 2.0)
+#: Log-probabilities (nats) below this count as this: engines disagree about the impossible.
+FLOOR = -12.0
+#: A shift (root mean square, nats) smaller than this, or than so many times the noise of the server, is none.
+LEAST, NOISE = 0.02, 3.0
+
+
+class Scored(NamedTuple):
+    """A probe's answer on the server: token ids and their log-probabilities (nats)."""
+
+    tokens: list[int]
+    values: list[float]
+
+
+def check_shift(
+    probes: Sequence[Probe], adapted: Sequence[Scored], plain: Sequence[Sequence[Scored]] | None
+) -> str | None:
+    """Why the adapter is refused, None if it acts as under peft.
+
+    `adapted`: each probe through the adapter on the server; `plain`: twice each through the base model there, None where merged
+    weights are served and the server has no base: then peft's base stands in for it. Without probes nothing can be compared.
+    """
+    if not probes:
+        return None
+    for probe, scored in zip(probes, adapted, strict=True):
+        if probe.tokens != scored.tokens:
+            return (
+                "the server reads an answer as other tokens than the student's own tokenizer; check that it serves the student's "
+                "model with its own chat template"
+            )
+    base = _flat([probe.base for probe in probes])
+    wanted = _flat([probe.adapted for probe in probes]) - base
+    if _size(wanted) < LEAST:
+        return f"under peft too it changes nothing (shift {_size(wanted):.4f} nats)"
+    if plain is not None:
+        first, second = (_flat([scored.values for scored in run]) for run in plain)
+        base, noise = (first + second) / 2, _size(first - second)
+    else:
+        noise = 0.0
+    found = _flat([scored.values for scored in adapted]) - base
+    if _size(found) < max(LEAST, NOISE * noise):
+        return f"the server does not apply it (shift {_size(found):.4f} nats, {_size(wanted):.4f} under peft)"
+    correlation = float(np.corrcoef(wanted, found)[0, 1])
+    slope = float(wanted @ found / (wanted @ wanted))
+    if correlation < CORRELATION or not SLOPE[0] <= slope <= SLOPE[1]:
+        return f"the server applies it otherwise than peft (correlation {correlation:.2f}, slope {slope:.2f})"
+    return None
+
+
+def _flat(rows: Sequence[Sequence[float]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.maximum(np.array([value for row in rows for value in row], dtype=np.float64), FLOOR)
+
+
+def _size(shift: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    return float(np.sqrt(np.mean(shift**2))) if shift.size else 0.0

@@ -1,0 +1,60 @@
+"""A request to the student as chat messages, and what a vLLM server says of the tokens in it."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from agent.student.engine import Request
+from agent.teacher.attachments import data_url, read_picture
+
+#: Whatever the model's own generation settings say.
+_GREEDY = {"temperature": 0, "top_p": 1, "top_k": -1, "repetition_penalty": 1.0}
+
+
+def answer_body(request: Request, limit: int) -> dict[str, Any]:
+    """The body of a chat completion that answers a request with at most `limit` tokens. Raises DataError if an image cannot be
+    read."""
+    return {"messages": _messages(request), "max_tokens": limit, **_GREEDY, **_ending(request)}
+
+
+def read_body(request: Request, more: str = "") -> dict[str, Any]:
+    """The body of one that tells what each token of a request with `more` behind its prefix is worth; see `read_prompt`."""
+    longer = replace(request, prefix=request.prefix + more)
+    asked = {"max_tokens": 1, "prompt_logprobs": 0, "return_token_ids": True}
+    return {"messages": _messages(longer), **asked, **_GREEDY, **_ending(longer)}
+
+
+def read_prompt(reply: Any) -> tuple[list[int], list[float]]:
+    """Token ids of a prompt and their log-probabilities (nats; 0 for the first, which has none)."""
+    ids: list[int] = reply["prompt_token_ids"]
+    values = [
+        0.0 if place is None else float(place[str(token)]["logprob"])
+        for token, place in zip(ids, reply["prompt_logprobs"], strict=True)
+    ]
+    return ids, values
+
+
+def mean_tails(given: Sequence[int], rows: Sequence[tuple[Sequence[int], Sequence[float]]]) -> list[float]:
+    """Mean log-probability per token of what each row adds to `given`. As in the embedded engine, only tokens that stay the same
+    whatever follows belong to what is given."""
+    same = min((_common(given, ids) for ids, _ in rows), default=0)
+    return [sum(values[same:]) / len(values[same:]) if len(values) > same else 0.0 for _, values in rows]
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _ending(request: Request) -> dict[str, bool]:
+    return {"continue_final_message": True, "add_generation_prompt": False} if request.prefix else {}
+
+
+def _messages(request: Request) -> list[dict[str, Any]]:
+    """Images first, and in the request itself: the server fetches nothing."""
+    pictures = [{"type": "image_url", "image_url": {"url": data_url(read_picture(path))}} for path in request.images]
+    text = {"type": "text", "text": request.prompt}
+    messages: list[dict[str, Any]] = [{"role": "user", "content": [*pictures, text]}]
+    if request.prefix:
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": request.prefix}]})
+    return messages

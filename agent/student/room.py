@@ -1,0 +1,73 @@
+"""How much room a student's server needs for a list of requests, counted before it starts: what vLLM would refuse later."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from agent.config import StudentConfig
+from agent.student.engine import Request
+from agent.student.server import Needs
+from retrieval.errors import ConfigError, DataError
+from retrieval.images import read_image
+from training.chat import answer_lead, prompt_text, tokenise
+from training.families import load_config, load_processor
+from training.prepare import process
+
+#: Lengths are rounded up to a multiple of this, so that a later, slightly longer list needs no new server.
+STEP = 256
+
+
+class Ruler:
+    """Counts tokens as the student's processor does, images included."""
+
+    def __init__(self, config: StudentConfig) -> None:
+        """Raises ConfigError if the model's folder is none."""
+        self._config = config
+        self._processor = load_processor(config.model, config.trust_remote_code)
+        text = load_config(config.model, config.trust_remote_code).get_text_config()
+        self.holds = int(getattr(text, "max_position_embeddings", 0) or 2**20)
+        if config.vllm.max_length is not None:
+            self.holds = min(self.holds, config.vllm.max_length)
+        self.image_token: str | None = getattr(self._processor, "image_token", None)
+        self.lead = answer_lead(self._processor)
+        self._counted: dict[tuple[int, int], int] = {}
+
+    def lengths(self, requests: Sequence[Request]) -> list[int]:
+        """Tokens of each prompt with its images, and of the longest answer; an image that cannot be read counts nothing."""
+        return [self._length(request) + self._config.max_new_tokens for request in requests]
+
+    def needs(self, requests: Sequence[Request], lengths: Iterable[int]) -> Needs:
+        """The room for those of the requests that the model can hold. Raises ConfigError if it holds none."""
+        fitting = [length for length in lengths if length <= self.holds]
+        if not fitting:
+            raise ConfigError(
+                f"the student holds {self.holds} tokens, and no prompt fits with an answer of {self._config.max_new_tokens}; "
+                "lower student.max_new_tokens, or raise student.vllm.max_length"
+            )
+        length = min(self.holds, -(-max(fitting) // STEP) * STEP)
+        return Needs(self._config.vllm.max_length or length, max(1, max(len(r.images) for r in requests)))
+
+    def _length(self, request: Request) -> int:
+        text = prompt_text(self._processor, request.prompt, len(request.images)) + request.prefix
+        return len(tokenise(self._processor, text)) + sum(self._image(path) for path in request.images)
+
+    def _image(self, path: Path) -> int:
+        try:
+            with Image.open(path) as image:
+                size = image.size
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return 0  # said when it is asked about
+        if size not in self._counted:
+            self._counted[size] = self._tokens(path)
+        return self._counted[size]
+
+    def _tokens(self, path: Path) -> int:
+        """Tokens that an image of this one's size becomes, but for the one that the template writes."""
+        text = prompt_text(self._processor, "a", 1)
+        try:
+            ids: Any = process(self._processor, [text], [[read_image(path)]])["input_ids"]
+        except DataError:
+            return 0
+        return max(0, int(ids.shape[1]) - len(tokenise(self._processor, text)))

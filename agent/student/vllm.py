@@ -1,0 +1,374 @@
+"""The vLLM engine: the student behind an OpenAI-compatible server, many requests at a time.
+
+The server starts when it is first needed, with room for what is asked. A dead or hung one is started again, at most RESTARTS
+times in a run, and only what was in flight is asked again. An adapter gets a name that was never used before, since vLLM may
+serve an earlier one's cache under the same name, and is looked at by the canary each time that a server has loaded it.
+
+Unlike the embedded engine's, replies may depend in the last digits of a probability on what else is asked at the time; so a run
+that was killed and goes on can give another answer where two tokens are about equally likely.
+"""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from agent.config import StudentConfig
+from agent.student.adapters import check_adapter
+from agent.student.canary import Scored, check_shift
+from agent.student.engine import Reply, Request
+from agent.student.messages import answer_body, mean_tails, read_body, read_prompt
+from agent.student.room import Ruler
+from agent.student.server import SERVED, Client, LostError, NamedServer, Needs, OwnServer, RefusedError, room_for
+from agent.teacher.stream import all_done, as_done
+from retrieval.errors import ConfigError, DataError, StudentError
+from retrieval.files import file_digest, read_json
+from training.canary import Probe, read_probes
+from training.families import check_model, family_of, load_config
+from training.merge import merged_folder
+
+#: Times that a server is started again because it died or hung.
+RESTARTS = 3
+#: Times that one request is asked before it is given up, where the engine lives and answers others.
+TRIES = 3
+
+
+@dataclass
+class Adapter:
+    """An adapter that the loop has loaded: its folder, and its name on the server that is up ("" if it is not there)."""
+
+    path: Path
+    served: str = ""
+
+
+@dataclass
+class _Up:
+    """What is up: which weights with how much room, and in which of the server's lives."""
+
+    model: str
+    needs: Needs
+    life: int
+    asleep: bool = False
+
+
+class VllmStudent:
+    """The `Student` on vLLM."""
+
+    def __init__(self, config: StudentConfig, work: Path, say: Callable[[str], None] = lambda line: None) -> None:
+        """`work`: where log and merged weights go. `say` gets a line for what a user would want to know.
+
+        Raises ConfigError if the model is none, or the key of a server is not set.
+        """
+        check_model(config.model)
+        self.config, self._work, self._say = config, work, say
+        self._server: OwnServer | NamedServer = NamedServer(config) if config.vllm.url else OwnServer(config, work)
+        self._ruler: Ruler | None = None
+        self._needs = Needs()
+        self._up: _Up | None = None
+        self._lives = itertools.count(1)
+        self._names = itertools.count(1)
+        self._restarts = 0
+        self._adapters: dict[str, Adapter] = {}
+        self._turn = asyncio.Lock()
+
+    async def answer(
+        self, requests: Sequence[Request], adapter: str | None = None, done: Collection[str] = ()
+    ) -> AsyncIterator[Reply]:
+        """See `Student.answer`. What cannot be read, is too long for the model, or is refused by the server, gives an `error`."""
+        finished = frozenset(done)
+        waiting = [request for request in requests if request.id not in finished]
+        if not waiting:
+            return
+        too_long = await self._make_room(requests)
+
+        async def ask(request: Request) -> Reply:
+            if request.id in too_long:
+                return Reply(request.id, "", error=too_long[request.id])
+            return await self._answer(request, adapter)
+
+        async with aclosing(as_done(waiting, ask, self.config.vllm.concurrency)) as replies:
+            async for reply in replies:
+                yield reply
+
+    async def score(
+        self, requests: Sequence[Request], continuations: Sequence[Sequence[str]], adapter: str | None = None
+    ) -> list[list[float]]:
+        """See `Student.score`. NaN where a request cannot be read; an empty continuation scores 0."""
+        if not requests:
+            return []
+        extended = [
+            Request(r.id, r.prompt, r.images, r.prefix + max(some, key=len, default=""))
+            for r, some in zip(requests, continuations, strict=True)
+        ]
+        await self._make_room(extended)
+
+        async def ask(pair: tuple[Request, Sequence[str]]) -> list[float]:
+            return await self._score(pair[0], pair[1], adapter)
+
+        return await all_done(zip(requests, continuations, strict=True), ask, self.config.vllm.concurrency)
+
+    async def load_adapter(self, name: str, path: Path) -> None:
+        """See `Student.load_adapter`. The server loads it, and the canary looks at it (StudentError), when it is first asked.
+        Raises ConfigError if the folder is no adapter or one that vLLM does not take."""
+        merges = self._merges
+        needs = _needs_of(path, merges)
+        await self.drop_adapter(name)
+        self._adapters[name] = Adapter(path.resolve())
+        if not merges:
+            self._needs |= needs
+
+    async def drop_adapter(self, name: str) -> None:
+        """See `Student.drop_adapter`."""
+        adapter = self._adapters.pop(name, None)
+        if adapter is not None and adapter.served and self._up is not None and not self._merges:
+            with contextlib.suppress(LostError, RefusedError):  # it is gone then
+                await self._client.post("/v1/unload_lora_adapter", {"lora_name": adapter.served})
+
+    async def release(self) -> None:
+        """See `Student.release`: as `student.vllm.sharing` says. A server of the user's stays up."""
+        async with self._turn:
+            if self._up is None or self.config.vllm.url or self.config.vllm.sharing == "shared":
+                return
+            if self.config.vllm.sharing == "sleep":
+                try:
+                    await self._client.post("/sleep?level=1", {})
+                    self._up.asleep = True
+                    return
+                except (LostError, RefusedError) as error:
+                    self._say(f"vLLM did not fall asleep ({error}), so it is ended")
+            await self._down()
+
+    async def close(self) -> None:
+        """See `Student.close`."""
+        if self.config.vllm.url:
+            for name in list(self._adapters):
+                await self.drop_adapter(name)
+        await self._down()
+
+    @property
+    def _client(self) -> Client:
+        return self._server.client
+
+    @property
+    def _merges(self) -> bool:
+        """Whether merged weights are served."""
+        vllm = self.config.vllm
+        if vllm.serve != "auto" or vllm.url:
+            return vllm.serve == "merged"
+        return family_of(load_config(self.config.model, self.config.trust_remote_code)).merged
+
+    async def _make_room(self, requests: Sequence[Request]) -> dict[str, str]:
+        """Note what the requests need; why those that are too long cannot be asked, by id."""
+        if self.config.vllm.url:
+            return {}
+        if self._ruler is None:
+            self._ruler = await asyncio.to_thread(Ruler, self.config)
+        ruler = self._ruler
+        probes = [_request(probe) for adapter in self._adapters.values() for probe in read_probes(adapter.path)]
+        asked = [*requests, *probes]
+        lengths = await asyncio.to_thread(ruler.lengths, asked)
+        self._needs |= ruler.needs(asked, lengths)
+        return {
+            request.id: f"{length} tokens with an answer of {self.config.max_new_tokens}, and the student holds {ruler.holds}"
+            for request, length in zip(requests, lengths, strict=False)
+            if length > ruler.holds
+        }
+
+    async def _there(self, name: str | None) -> tuple[str, int]:
+        """Have the server up with this adapter (None: the base model); its name there and the server's life.
+
+        Raises StudentError if an adapter of that name was not loaded.
+        """
+        if name is not None and name not in self._adapters:
+            raise StudentError(f"no adapter is loaded under the name {name}; load it first")
+        adapter = self._adapters[name] if name is not None else None
+        async with self._turn:
+            for _ in range(RESTARTS + 1):
+                try:
+                    return await self._bring_up(adapter)
+                except LostError as lost:
+                    await self._lost(str(lost))
+        raise StudentError(f"the student's server does not stay up; see {self._work / 'vllm.log'}")
+
+    async def _bring_up(self, adapter: Adapter | None) -> tuple[str, int]:
+        merged = adapter if self._merges else None
+        model = self.config.model if merged is None else await self._merged(merged)
+        if self._up is not None and (self._up.model != model or self._up.needs | self._needs != self._up.needs):
+            await self._down()
+        if self._up is None:
+            await self._server.start(model, self._needs)
+            self._up = _Up(model, self._needs, next(self._lives))
+            if merged is not None:
+                await self._look_at(merged, SERVED)
+        elif self._up.asleep:
+            await self._client.post("/wake_up", {})
+            await self._client.probe(SERVED)
+            self._up = _Up(model, self._up.needs, next(self._lives))
+            await self._forget()
+        base = self._server.model if isinstance(self._server, NamedServer) else SERVED
+        if adapter is None or merged is not None:
+            return base, self._up.life
+        if not adapter.served:
+            await self._load(adapter, base)
+        return adapter.served, self._up.life
+
+    async def _merged(self, adapter: Adapter) -> str:
+        trust = self.config.trust_remote_code
+        return str(await merged_folder(self.config.model, adapter.path, self._work / "vllm", trust))
+
+    async def _load(self, adapter: Adapter, base: str) -> None:
+        digest = file_digest(adapter.path / "adapter_model.safetensors")
+        served = f"{adapter.path.parent.name}-{digest[:12]}-{next(self._names)}"
+        try:
+            await self._client.post("/v1/load_lora_adapter", {"lora_name": served, "lora_path": str(adapter.path)})
+        except RefusedError as error:
+            if error.status == 404 and self.config.vllm.url:
+                raise ConfigError(
+                    f"the server at {self.config.vllm.url} takes no adapters ({error}); start it with --enable-lora and "
+                    f"VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and let it read {adapter.path}"
+                ) from None
+            raise StudentError(f"vLLM does not take the adapter in {adapter.path}: {error}") from None
+        await self._look_at(adapter, served, base)
+        adapter.served = served
+
+    async def _look_at(self, adapter: Adapter, served: str, base: str | None = None) -> None:
+        """The canary; raises StudentError if what is served does not answer as the adapter does under peft."""
+        probes = await asyncio.to_thread(read_probes, adapter.path)
+        adapted = await self._probe_all(probes, served)
+        plain = [await self._probe_all(probes, base) for _ in range(2)] if base is not None else None
+        refusal = check_shift(probes, adapted, plain)
+        if refusal is None:
+            return
+        if base is not None:
+            with contextlib.suppress(LostError, RefusedError):
+                await self._client.post("/v1/unload_lora_adapter", {"lora_name": served})
+        else:
+            await self._down()
+        raise StudentError(f"the canary refuses the adapter in {adapter.path}: {refusal}")
+
+    async def _probe_all(self, probes: Sequence[Probe], model: str) -> list[Scored]:
+        return [await self._probe(probe, model) for probe in probes]
+
+    async def _probe(self, probe: Probe, model: str) -> Scored:
+        body = await asyncio.to_thread(read_body, _request(probe))
+        try:
+            reply = await self._client.post("/v1/chat/completions", {**body, "model": model})
+        except RefusedError as error:
+            raise StudentError(f"vLLM refuses the canary's prompt: {error}") from None
+        ids, values = read_prompt(reply)
+        return Scored(ids[-len(probe.tokens) :], values[-len(probe.tokens) :])
+
+    async def _forget(self) -> None:
+        """Adapters count as not loaded: the server is new, or has slept."""
+        for adapter in self._adapters.values():
+            if adapter.served and self._up is not None:
+                with contextlib.suppress(LostError, RefusedError):
+                    await self._client.post("/v1/unload_lora_adapter", {"lora_name": adapter.served})
+            adapter.served = ""
+
+    async def _down(self) -> None:
+        self._up = None
+        for adapter in self._adapters.values():
+            adapter.served = ""
+        await self._server.stop()
+
+    async def _lost(self, why: str) -> None:
+        """Make ready for another start of a server that was lost. Raises StudentError where there may be none."""
+        await self._down()
+        if self._restarts == RESTARTS:
+            raise StudentError(
+                f"the student's server was lost {RESTARTS + 1} times, the last time because: {why}; see {self._work / 'vllm.log'}"
+            )
+        self._restarts += 1
+        self._say(f"the student's server was lost ({why}); starting it again")
+        if self.config.vllm.url:
+            await asyncio.sleep(2.0**self._restarts)  # it is the user's to bring back
+
+    async def _ask(self, body: dict[str, Any], adapter: str | None) -> Any:
+        """One request to the model or adapter, through restarts. Raises RefusedError, StudentError."""
+        reason = ""
+        for _ in range(TRIES + RESTARTS):
+            model, life = await self._there(adapter)
+            try:
+                return await self._client.post("/v1/chat/completions", {**body, "model": model})
+            except LostError as lost:
+                reason = str(lost)
+            except RefusedError as error:
+                if error.status in (401, 403):
+                    raise StudentError(
+                        f"the student's server refuses the key (HTTP {error.status}: {error}); check student.vllm.api_key_env"
+                    ) from None
+                if error.status != 404 or adapter is None:
+                    raise
+                reason = str(error)  # a server that was started again by its owner has no adapters
+                await self._unload(adapter, life)
+                continue
+            await self._check_alive(life, model, reason)
+        raise RefusedError(f"{reason}, though the server answers others", 0)
+
+    async def _unload(self, name: str, life: int) -> None:
+        async with self._turn:
+            if self._up is not None and self._up.life == life:
+                self._adapters[name].served = ""
+                self._up.life = next(self._lives)
+
+    async def _check_alive(self, life: int, model: str, reason: str) -> None:
+        """See whether the engine still answers; if not, and nobody else has seen to it, make ready for another start."""
+        async with self._turn:
+            if self._up is None or self._up.life != life:
+                return
+            try:
+                await self._client.probe(model)
+            except LostError:
+                await self._lost(reason)
+
+    async def _answer(self, request: Request, adapter: str | None) -> Reply:
+        try:
+            self._check_text(request)
+            body = await asyncio.to_thread(answer_body, request, self.config.max_new_tokens)
+            choice = (await self._ask(body, adapter))["choices"][0]
+        except (DataError, RefusedError) as error:
+            return Reply(request.id, "", error=str(error))
+        text = choice["message"]["content"] or ""
+        lead = self._ruler.lead if self._ruler is not None and not request.prefix else ""
+        return Reply(request.id, text.removeprefix(lead), cut=choice["finish_reason"] == "length")
+
+    async def _score(self, request: Request, continuations: Sequence[str], adapter: str | None) -> list[float]:
+        try:
+            self._check_text(request)
+            bodies = [await asyncio.to_thread(read_body, request, more) for more in ("", *continuations)]
+            given, *rows = [read_prompt(await self._ask(body, adapter)) for body in bodies]
+        except (DataError, RefusedError):
+            return [float("nan")] * len(continuations)
+        means = mean_tails(given[0], rows)
+        return [mean if more else 0.0 for more, mean in zip(continuations, means, strict=True)]
+
+    def _check_text(self, request: Request) -> None:
+        mark = self._ruler.image_token if self._ruler is not None else None
+        if mark and mark in request.prompt + request.prefix:
+            raise DataError(f"its text holds the model's image token {mark}; take it out")
+
+
+def _request(probe: Probe) -> Request:
+    return Request("", probe.prompt, tuple(Path(image) for image in probe.images), probe.answer)
+
+
+def _needs_of(path: Path, merged: bool) -> Needs:
+    """What the adapter in a folder needs. Raises ConfigError if it is none, or one that vLLM does not take."""
+    check_adapter(path)
+    settings = read_json(path / "adapter_config.json")
+    for key, what in (("use_dora", "DoRA"), ("modules_to_save", "whole modules (modules_to_save)")):
+        if settings.get(key) and not merged:
+            raise ConfigError(f"{path} uses {what}, which vLLM does not take; set student.vllm.serve to merged")
+    rank = int(settings.get("r") or 1)
+    if not merged:
+        room_for(rank)
+    with safe_open(str(path / "adapter_model.safetensors"), "pt") as file:
+        layers = frozenset(name.split(".lora_")[0].rpartition(".")[2] for name in file.keys())  # noqa: SIM118
+    return Needs(rank=rank, layers=layers)
