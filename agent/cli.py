@@ -52,12 +52,17 @@ def run(
     run_dir: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME if not given.")] = None,
     if_exists: Existing = "resume",
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many items (for a trial).")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what the teacher would be asked, and about what that costs.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Adapt a student: start a run, or go on with it where it was left."""
     overrides = [*(set_ or []), *([f"data.limit={limit}"] if limit else [])]
     loaded = load_config(config, overrides)
     path = run_dir or Path("runs") / loaded.name
+    if dry_run:
+        return _estimate(loaded, path, if_exists, as_json)
     again = shlex.join(
         [
             *("gaptutor", "run", str(config)),
@@ -69,15 +74,30 @@ def run(
     raise typer.Exit(start(loaded, path, if_exists, as_json, again))
 
 
-def start(config: RunConfig, path: Path, if_exists: str, as_json: bool, again: str) -> int:
-    """Drive a run and print how it ended; `again` is the command that goes on with it. Returns the exit code."""
+def _estimate(config: RunConfig, path: Path, if_exists: str, as_json: bool) -> None:
+    from agent.console import Reporter
+    from agent.estimate import estimate, show_estimate
+
+    found = estimate(config, path, _choice(if_exists), Reporter(quiet=as_json))
+    if as_json:
+        print(json.dumps(found))
+    else:
+        show_estimate(found, Console())
+
+
+def _choice(if_exists: str) -> IfExists:
     if if_exists not in ("resume", "raise", "delete"):
         raise typer.BadParameter("choose resume, raise or delete", param_hint="--if-exists")
+    return if_exists  # type: ignore[return-value]
+
+
+def start(config: RunConfig, path: Path, if_exists: str, as_json: bool, again: str) -> int:
+    """Drive a run and print how it ended; `again` is the command that goes on with it. Returns the exit code."""
+    choice = _choice(if_exists)
     from agent.console import Reporter
     from agent.drive import drive
     from agent.show import summary, table
 
-    choice: IfExists = if_exists  # type: ignore[assignment]
     reporter = Reporter()
     try:
         ending = asyncio.run(drive(config, path, choice, reporter))
@@ -202,11 +222,22 @@ def prompts(folder: Annotated[Path, typer.Argument(help="Where to write them.")]
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
-    """Say what this machine has, what is missing, and the command that cures it."""
+def doctor(
+    config: Annotated[Path | None, typer.Argument(help="A configuration to look at too.", show_default=False)] = None,
+    set_: Overrides = None,
+    gpu_gib: Annotated[
+        float | None, typer.Option(help="Memory of the GPU (GiB) that the run is meant for, if it is not here.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what this machine has, what is missing, and the command that cures it; with CONFIG, whether that can run."""
     from agent.doctor import examine
 
     found = examine()
+    if config is not None:
+        from agent.checkup import examine_config
+
+        found += examine_config(load_config(config, set_), gpu_gib)
     if as_json:
         print(json.dumps([check._asdict() for check in found]))
     else:

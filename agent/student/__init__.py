@@ -7,14 +7,14 @@ from pathlib import Path
 from agent.config import StudentConfig
 from agent.student.engine import Reply, Request, Student
 
-__all__ = ["Reply", "Request", "Student", "make_student"]
+__all__ = ["Reply", "Request", "Student", "engine_of", "make_student"]
 
 
 def make_student(config: StudentConfig, work: Path, say: Callable[[str], None]) -> Student:
     """The engine that the configuration asks for. Nothing is loaded before the first call. A server's log and its weights go to
     `work`; `say` gets a line for what a user would want to know. Raises ConfigError."""
     # Imported here so that commands which need no student do not pay seconds for importing torch.
-    if _engine(config) == "vllm":
+    if engine_of(config) == "vllm":
         from agent.student.vllm import VllmStudent
 
         return VllmStudent(config, work, say)
@@ -23,7 +23,8 @@ def make_student(config: StudentConfig, work: Path, say: Callable[[str], None]) 
     return EmbeddedStudent(config)
 
 
-def _engine(config: StudentConfig) -> str:
+def engine_of(config: StudentConfig) -> str:
+    """The engine that `auto` stands for on this machine, or the one that is named."""
     if config.engine != "auto":
         return config.engine
     if config.vllm.url:

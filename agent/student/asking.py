@@ -30,12 +30,15 @@ class Asker:
         """Replies to a batch, in its order; a request that cannot be read gives one with `error`."""
         readable, errors = self._read(requests)
         said: dict[str, Reply] = {}
-        if readable:
-            inputs = self._tensors(model, [one.text for one in readable], [one.pictures for one in readable])
-            rows = self._continue(model, inputs, limit)
-            for one, row in zip(readable, rows, strict=True):
-                text = self._decode(one.request.prefix, row)
-                said[one.request.id] = Reply(one.request.id, text, cut=row[-1] not in self.stops)
+        try:
+            rows = self._continue(model, self._tensors(model, readable), limit) if readable else []
+        except DataError as error:
+            if len(requests) > 1:  # one of them is at fault, an image too narrow perhaps
+                return [reply for request in requests for reply in self.answer(model, [request], limit)]
+            return [Reply(requests[0].id, "", error=str(error))]
+        for one, row in zip(readable, rows, strict=True):
+            text = self._decode(one.request.prefix, row)
+            said[one.request.id] = Reply(one.request.id, text, cut=row[-1] not in self.stops)
         return [said.get(r.id) or Reply(r.id, "", error=errors[r.id]) for r in requests]
 
     def score(
@@ -47,7 +50,13 @@ class Asker:
             for request, some in zip(requests, continuations, strict=True)
         }
         readable, _ = self._read(requests)
-        scores = self._score(model, readable, [wanted[one.request.id] for one in readable]) if readable else []
+        try:
+            scores = self._score(model, readable, [wanted[one.request.id] for one in readable]) if readable else []
+        except DataError:
+            if len(requests) > 1:
+                pairs = zip(requests, continuations, strict=True)
+                return [row for request, some in pairs for row in self.score(model, [request], [some])]
+            scores, readable = [], []
         found = {one.request.id: row for one, row in zip(readable, scores, strict=True)}
         return [found.get(r.id, [float("nan")] * len(wanted[r.id])) for r in requests]
 
@@ -66,13 +75,18 @@ class Asker:
         if mark and mark in request.prompt + request.prefix:
             raise DataError(f"its text holds the model's image token {mark}; take it out")
         pictures = [read_image(path) for path in request.images]
-        text = prompt_text(self.processor, request.prompt, len(pictures))
-        if request.prefix:
-            text += self.lead + request.prefix
-        return _Readable(request, text, pictures)
+        prompt = prompt_text(self.processor, request.prompt, len(pictures))
+        text = prompt + self.lead + request.prefix if request.prefix else prompt
+        return _Readable(request, prompt, text, pictures)
 
-    def _tensors(self, model: Any, texts: Sequence[str], pictures: Sequence[Sequence[Any]]) -> Inputs:
-        inputs = process(self.processor, texts, pictures)
+    def _tensors(self, model: Any, asked: Sequence["_Readable"], texts: Sequence[str] | None = None) -> Inputs:
+        """Tensors of what is asked, or of longer texts that begin with it. Raises DataError if the processor cannot take one."""
+        texts = texts or [one.text for one in asked]
+        said = None
+        if getattr(self.processor, "prompt_seen_whole", False):
+            added = [(one.prompt, text.removeprefix(one.prompt)) for one, text in zip(asked, texts, strict=True)]
+            said = [len(self._split(prompt, [more])[1][0]) for prompt, more in added]
+        inputs = process(self.processor, texts, [one.pictures for one in asked], said)
         moved = {name: value.to(model.device) for name, value in inputs.items()}
         return {name: v.to(model.dtype) if v.is_floating_point() else v for name, v in moved.items()}
 
@@ -95,7 +109,7 @@ class Asker:
         split = [self._split(one.text, some) for one, some in zip(readable, wanted, strict=True)]
         if not self.family.plain:
             return self._score_whole(model, readable, wanted, [tails for _, tails in split])
-        inputs = self._tensors(model, [one.text for one in readable], [one.pictures for one in readable])
+        inputs = self._tensors(model, readable)
         dropped = [
             len(tokenise(self.processor, one.text)) - common for one, (common, _) in zip(readable, split, strict=True)
         ]
@@ -108,7 +122,7 @@ class Asker:
         rows = [(one, text) for one, some in zip(readable, wanted, strict=True) for text in some]
         if not rows:
             return [[] for _ in readable]
-        inputs = self._tensors(model, [one.text + text for one, text in rows], [one.pictures for one, _ in rows])
+        inputs = self._tensors(model, [one for one, _ in rows], [one.text + text for one, text in rows])
         scores = iter(score_whole(model, inputs, [len(tail) for some in tails for tail in some]))
         return [[next(scores) for _ in some] for some in wanted]
 
@@ -123,6 +137,7 @@ class Asker:
 @dataclass(frozen=True, slots=True)
 class _Readable:
     request: Request
+    prompt: str
     text: str
     pictures: list[Any]
 

@@ -89,7 +89,7 @@ class EmbeddedStudent:
             return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *arguments))
         except GaptutorError:
             raise
-        except (MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError, ValueError) as error:
             first = first_line(error)
             if isinstance(error, MemoryError) or "memory" in first:
                 raise StudentError(f"the student ran out of memory ({first}); lower student.batch_size") from error
@@ -159,7 +159,7 @@ class _Engine:
         attention = "sdpa" if gpu else "eager"
         self.model = load_model(config.model, resolve_dtype(config.dtype), attention, config.trust_remote_code)
         self.model.to("cuda" if gpu else "cpu")
-        family = family_of(self.model.config.model_type)
+        family = family_of(self.model.config)
         self.asker = Asker(processor, family, stop_tokens(self.model, processor), answer_lead(processor))
         self._names: dict[str, str] = {}
         self._added = 0

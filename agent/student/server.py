@@ -85,6 +85,7 @@ class Client:
     """Requests to a server's OpenAI-compatible API. Raises LostError or RefusedError."""
 
     def __init__(self, url: str, key: str, timeout: float, connections: int) -> None:
+        self.url, self.key = url, key
         limits = httpx2.Limits(max_connections=connections + 4, max_keepalive_connections=connections + 4)
         self._http = httpx2.AsyncClient(
             base_url=url,
@@ -156,7 +157,7 @@ class OwnServer:
     async def start(self, model: str, needs: Needs) -> None:
         """Start it on `model`. Raises ConfigError for a port in use or vLLM missing, StudentError if it does not come up."""
         await self.stop()
-        port = _free_port(self.config.vllm.port)
+        port = free_port(self.config.vllm.port)
         with storage_errors(self.log):
             self.log.parent.mkdir(parents=True, exist_ok=True)
             output = open(self.log, "ab")  # noqa: SIM115 - closed below
@@ -318,7 +319,8 @@ def room_for(rank: int) -> int:
     raise ConfigError(f"vLLM serves adapters up to rank {RANKS[-1]}, not {rank}; lower tuning.rank")
 
 
-def _free_port(wanted: int | None) -> int:
+def free_port(wanted: int | None) -> int:
+    """`wanted`, or a port that is free. Raises ConfigError if `wanted` is in use."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

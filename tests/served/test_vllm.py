@@ -220,9 +220,8 @@ async def test_a_server_of_the_users_is_used_and_left_up(
         Needs(512, 1, 8, frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})),
     )
     try:
-        monkeypatch.setenv("STUDENT_KEY", server._key)
-        url = f"{server.client._http.base_url}v1"
-        named = make_config(vllm_python, url=url, api_key_env="STUDENT_KEY")
+        monkeypatch.setenv("STUDENT_KEY", server.client.key)
+        named = make_config(vllm_python, url=f"{server.client.url}/v1", api_key_env="STUDENT_KEY")
         student = VllmStudent(named, tmp_path / "mine")
         await student.load_adapter("tuned", adapter)
         assert all(reply.error is None for reply in (await replies(student, requests[:4], "tuned")).values())
