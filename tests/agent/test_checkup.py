@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import LlavaConfig, Qwen2_5_VLConfig
 from typer.testing import CliRunner
 
 from agent.checkup import Size, examine_config, measure
 from agent.cli import app
-from agent.config import RunConfig
+from agent.config import RunConfig, load_config
 from agent.doctor import Check
 from tests.tiny_student import COLOURS, make_picture, make_tiny_student
 from training.families import LLAVA, load_model, target_pattern
@@ -94,3 +95,46 @@ def test_the_command_says_it_and_its_exit_code_too(world: Path, tmp_path: Path) 
     rows = {row["what"]: row for row in json.loads(said.stdout)}
     assert "nowhere.json" in rows["configuration"]["found"]
     assert rows["validation set"]["ok"]
+
+
+# The figures of the models' own configurations.
+QWEN = {
+    "text_config": {
+        "hidden_size": 2048, "num_hidden_layers": 36, "num_attention_heads": 16, "num_key_value_heads": 2,
+        "intermediate_size": 11008, "vocab_size": 151936, "tie_word_embeddings": True,
+    },
+    "vision_config": {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 2048},
+    "tie_word_embeddings": True,
+}  # fmt: skip
+LLAVA_7B = {
+    "vision_config": {
+        "model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
+        "num_attention_heads": 16, "image_size": 336, "patch_size": 14, "projection_dim": 768,
+    },
+    "text_config": {
+        "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "vocab_size": 32064,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("example", "settings", "billions", "millions"),
+    [("qwen2.5-vl-3b", Qwen2_5_VLConfig(**QWEN), 3.75, 60), ("llava-1.5-7b", LlavaConfig(**LLAVA_7B), 7.06, 80)],
+)
+def test_the_examples_hold_and_their_sizes_are_those_of_their_comments(
+    tmp_path: Path, example: str, settings: Any, billions: float, millions: int
+) -> None:
+    file = Path("examples") / f"{example}.yaml"
+    settings.save_pretrained(tmp_path)
+    config = load_config(file, [f"student.model={tmp_path}"])
+    size = measure(config)
+    assert (round(size.student / 1e9, 2), round(size.adapter / 1e6)) == (billions, millions)
+    text = file.read_text()
+    assert f"{billions} billion parameters" in text
+    assert f"{millions} million parameters" in text
+    assert f"{size.student * 2 / 2**30:.1f} GiB" in text
+    assert f"{size.adapter * 16 / 2**30:.1f} GiB" in text
+    checks = {check.what: check for check in examine_config(config, 24)}
+    assert checks["GPU memory, answering"].ok
+    assert checks["GPU memory, tuning"].ok
