@@ -224,9 +224,12 @@ class OwnServer:
         while time.monotonic() < end:
             if self._process.returncode is not None:
                 raise self._failure(start)
-            with contextlib.suppress(LostError):
-                await self.client.probe(SERVED)
-                return
+            try:
+                return await self.client.probe(SERVED)
+            except LostError:
+                pass
+            except RefusedError as error:
+                raise StudentError(f"vLLM refuses the plainest request: {error}; see {self.log}") from None
             await asyncio.sleep(0.5)
         raise StudentError(
             f"vLLM did not come up within {self.config.vllm.start_timeout:g} s; see {self.log}, "
@@ -284,27 +287,30 @@ class NamedServer:
         key = os.environ.get(vllm.api_key_env or "", "").strip()
         if vllm.api_key_env and not key:
             raise ConfigError(f"{vllm.api_key_env} is not set; export it with the key of {vllm.url}")
-        self.url = vllm.url.rstrip("/").removesuffix("/v1")
+        self._config = vllm
         self.model = ""
-        self.length = 0
-        self.client = Client(self.url, key, vllm.timeout, vllm.concurrency)
+        self.client = Client(vllm.url.rstrip("/").removesuffix("/v1"), key, vllm.timeout, vllm.concurrency)
 
     async def start(self, model: str, needs: Needs) -> None:
-        """Learn what it serves. Raises ConfigError, StudentError if it does not answer."""
+        """Learn what it serves. Raises ConfigError; StudentError if it does not answer, LostError if it did before."""
+        url = self.client.url
+        self.client = Client(url, self.client.key, self._config.timeout, self._config.concurrency)
         try:
             models = await self.client.models()
             base = next((one for one in models if not one.get("parent")), None)
             if base is None:
-                raise ConfigError(f"the server at {self.url} serves no model; start it with the student's")
-            self.model, self.length = base["id"], int(base.get("max_model_len") or 0)
-            await self.client.probe(self.model)
+                raise ConfigError(f"the server at {url} serves no model; start it with the student's")
+            await self.client.probe(base["id"])
+            self.model = base["id"]
         except LostError as error:
+            if self.model:
+                raise
             raise StudentError(
-                f"the vLLM server at {self.url} does not answer ({error}); start it, or check student.vllm.url"
+                f"the vLLM server at {url} does not answer ({error}); start it, or check student.vllm.url"
             ) from None
         except RefusedError as error:
             cure = "check student.vllm.api_key_env" if error.status in (401, 403) else "check student.vllm.url"
-            raise ConfigError(f"the server at {self.url} refuses (HTTP {error.status}: {error}); {cure}") from None
+            raise ConfigError(f"the server at {url} refuses (HTTP {error.status}: {error}); {cure}") from None
 
     async def stop(self) -> None:
         """Let go of its connections."""

@@ -14,6 +14,7 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from training.merge import merged_folder
 
 #: Times that a server is started again because it died or hung.
 RESTARTS = 3
+#: Seconds to wait, once, twice, three times as long, for a server that its user has to bring back.
+AWAY = 30.0
 #: Times that one request is asked before it is given up, where the engine lives and answers others.
 TRIES = 3
 
@@ -49,12 +52,16 @@ class Adapter:
 
 @dataclass
 class _Up:
-    """What is up: which weights with how much room, and in which of the server's lives."""
+    """What is up: which weights with how much room (None: as the user has started it), and in which of the server's lives."""
 
     model: str
-    needs: Needs
+    needs: Needs | None
     life: int
     asleep: bool = False
+
+    def holds(self, needs: Needs) -> bool:
+        """Whether there is room."""
+        return self.needs is None or self.needs | needs == self.needs
 
 
 class VllmStudent:
@@ -155,7 +162,7 @@ class VllmStudent:
     def _client(self) -> Client:
         return self._server.client
 
-    @property
+    @cached_property
     def _merges(self) -> bool:
         """Whether merged weights are served."""
         vllm = self.config.vllm
@@ -165,8 +172,6 @@ class VllmStudent:
 
     async def _make_room(self, requests: Sequence[Request]) -> dict[str, str]:
         """Note what the requests need; why those that are too long cannot be asked, by id."""
-        if self.config.vllm.url:
-            return {}
         if self._ruler is None:
             self._ruler = await asyncio.to_thread(Ruler, self.config)
         ruler = self._ruler
@@ -199,16 +204,15 @@ class VllmStudent:
     async def _bring_up(self, adapter: Adapter | None) -> tuple[str, int]:
         merged = adapter if self._merges else None
         model = self.config.model if merged is None else await self._merged(merged)
-        if self._up is not None and (self._up.model != model or self._up.needs | self._needs != self._up.needs):
+        if self._up is not None and (self._up.model != model or not self._up.holds(self._needs)):
             await self._down()
         if self._up is None:
             await self._server.start(model, self._needs)
-            self._up = _Up(model, self._needs, next(self._lives))
+            self._up = _Up(model, None if self.config.vllm.url else self._needs, next(self._lives))
             if merged is not None:
                 await self._look_at(merged, SERVED)
         elif self._up.asleep:
-            await self._client.post("/wake_up", {})
-            await self._client.probe(SERVED)
+            await self._wake()
             self._up = _Up(model, self._up.needs, next(self._lives))
             await self._forget()
         base = self._server.model if isinstance(self._server, NamedServer) else SERVED
@@ -217,6 +221,13 @@ class VllmStudent:
         if not adapter.served:
             await self._load(adapter, base)
         return adapter.served, self._up.life
+
+    async def _wake(self) -> None:
+        try:
+            await self._client.post("/wake_up", {})
+            await self._client.probe(SERVED)
+        except RefusedError as error:
+            raise LostError(f"it does not wake up: {error}") from None
 
     async def _merged(self, adapter: Adapter) -> str:
         trust = self.config.trust_remote_code
@@ -288,7 +299,7 @@ class VllmStudent:
         self._restarts += 1
         self._say(f"the student's server was lost ({why}); starting it again")
         if self.config.vllm.url:
-            await asyncio.sleep(2.0**self._restarts)  # it is the user's to bring back
+            await asyncio.sleep(AWAY * self._restarts)  # it is the user's to bring back
 
     async def _ask(self, body: dict[str, Any], adapter: str | None) -> Any:
         """One request to the model or adapter, through restarts. Raises RefusedError, StudentError."""
