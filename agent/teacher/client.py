@@ -29,11 +29,14 @@ from agent.teacher.own_prompts import Prompts, load_prompts
 from agent.teacher.prompts import as_data, json_schema
 from agent.teacher.received import RejectedError
 from agent.teacher.reply import parse_reply
+from agent.teacher.stream import see_through
 from retrieval.errors import DataError, TeacherError
 from retrieval.files import digest
 
 #: So many failures in a row with one message end the run.
 SAME_FAILURES = 10
+#: Seconds that replies on their way get to come in when the run stops.
+GRACE = 10.0
 #: Characters of a malformed reply that the repair request shows.
 REPAIR_SHOWS = 4000
 
@@ -244,20 +247,26 @@ class Teacher:
             most = self._most(question, more)
             await self.budget.room(most)
             with self.budget.under_way(most):
-                reply = await self._asked(self._endpoint, question, more)
-                self._failures = ("", 0)
-                cost = self._cost(reply, most)
-                if self._costs is not None:  # first: what a kill keeps from the journal was paid for, and will be again
-                    bare = replace(reply, content="", refusal="", top=())
-                    self._costs.add(key, question.kind, self.scope, bare, cost)
-                self._journal.add(key, question.kind, self.scope, reply, cost)
-                self.budget.pay(cost or 0.0)
-            return reply
+                # A reply on its way is paid for, whether the run goes on or not.
+                bought = self._bought(self._endpoint, question, more, most)
+                return await see_through(bought, self._endpoint.is_sending, GRACE)
 
-    async def _asked(self, endpoint: Endpoint, question: "_Question", more: list[dict[str, Any]]) -> Completion:
+    async def _bought(
+        self, endpoint: Endpoint, question: "_Question", more: list[dict[str, Any]], most: float
+    ) -> Completion:
+        """The endpoint's reply, written down and paid for."""
         if question.schema is None:
-            return await endpoint.choose(question.messages())
-        return await endpoint.chat(question.messages(), question.kind, json_schema(question.schema), more)
+            reply = await endpoint.choose(question.messages())
+        else:
+            reply = await endpoint.chat(question.messages(), question.kind, json_schema(question.schema), more)
+        self._failures = ("", 0)
+        key, cost = question.key(more), self._cost(reply, most)
+        if self._costs is not None:  # first: what a kill keeps from the journal was paid for, and will be again
+            bare = replace(reply, content="", refusal="", top=())
+            self._costs.add(key, question.kind, self.scope, bare, cost)
+        self._journal.add(key, question.kind, self.scope, reply, cost)
+        self.budget.pay(cost or 0.0)
+        return reply
 
     def _most(self, question: "_Question", more: list[dict[str, Any]]) -> float:
         """US dollars that a request can cost, 0 where there is no budget to keep."""

@@ -93,6 +93,7 @@ class Endpoint:
         self._settling = asyncio.Lock()
         #: Kinds of which this process knows that the endpoint takes them in its dialect.
         self._settled: set[str] = set()
+        self._sending: set[asyncio.Task[Any] | None] = set()
 
     async def close(self) -> None:
         """Close its connections."""
@@ -105,6 +106,10 @@ class Endpoint:
         for shown in self._shown_keys:
             text = text.replace(shown, "[key]")
         return text
+
+    def is_sending(self, task: asyncio.Task[Any]) -> bool:
+        """Whether a request of this task is on its way."""
+        return task in self._sending
 
     async def chat(
         self, messages: Messages, name: str, schema: Mapping[str, Any], more: Messages | None = None
@@ -273,6 +278,7 @@ class Endpoint:
     async def _in_turn(self, body: dict[str, Any], was_held: bool) -> Completion:
         turn = await self.pace.start(was_held)
         congested: bool | None = None
+        self._sending.add(asyncio.current_task())
         try:
             reply = await self._once(body)
             congested = False
@@ -280,6 +286,7 @@ class Endpoint:
             congested = True if error.status in _CONGESTED else None
             raise
         finally:
+            self._sending.discard(asyncio.current_task())
             self.pace.finish(turn, congested)
         return reply
 

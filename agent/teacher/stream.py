@@ -1,8 +1,9 @@
 """Many awaitables, few at a time, results as they come."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from typing import TypeVar
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,6 +33,21 @@ async def as_done(work: Iterable[T], do: Callable[[T], Awaitable[R]], limit: int
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
+
+
+async def see_through(work: Coroutine[Any, Any, R], is_sending: Callable[[asyncio.Task[R]], bool], seconds: float) -> R:
+    """Do `work`. If this is cancelled while `is_sending` says that something of it is on its way, it is seen through, for so
+    many seconds at most, and only then cancelled."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        end = time.monotonic() + seconds
+        while is_sending(task) and time.monotonic() < end:
+            await asyncio.wait([task], timeout=0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 async def all_done(work: Iterable[T], do: Callable[[T], Awaitable[R]], limit: int) -> list[R]:

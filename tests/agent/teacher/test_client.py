@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 from starlette.responses import PlainTextResponse
 
+from agent.config import TeacherConfig
 from agent.teacher.client import SAME_FAILURES, Teacher
 from agent.teacher.prompts import Judged, SameSkills
+from agent.teacher.stream import as_done
 from retrieval.errors import ConfigError, DataError, TeacherError
 from retrieval.files import read_jsonl
 from tests.agent.teacher.test_reply import UNREADABLE
@@ -251,6 +253,53 @@ async def test_failures_between_answers_do_not_stop_the_run(ask_at: MakeTeacher)
     states = [(await judge(teacher, str(number))).state for number in range(40)]
     assert states.count("failed") == 30
     assert teacher.tally("judge") == (40, 30)
+
+
+@pytest.mark.parametrize("end", ["refused", "cancelled"])
+async def test_replies_on_their_way_when_the_run_stops_are_kept(tmp_path: Path, end: str) -> None:
+    """Three are answered after a fourth was refused its key, or after all were cancelled; a fifth rests and is let go."""
+    stopped, resting = asyncio.Event(), asyncio.Event()
+
+    async def answer(seen: Any) -> Any:
+        if seen.data["answer"] == "rests":
+            return fail(503)
+        while len(endpoint.requests) < 5 or not resting.is_set():
+            await asyncio.sleep(0.01)
+        if seen.data["answer"] == "refused":
+            stopped.set()
+            return fail(401, "not any more")
+        while not stopped.is_set():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # so that what ends the run comes first
+        return YES
+
+    async def rest(seconds: float) -> None:
+        resting.set()
+        await asyncio.Event().wait()
+
+    endpoint = Scripted(then=answer)
+    with served(endpoint) as url:
+        config = TeacherConfig(model="teacher-1", base_url=url, concurrency=8)
+        teacher = Teacher(config, tmp_path / "teacher.jsonl", sleep=rest)
+        asking = asyncio.ensure_future(
+            _judge_all(teacher, "1", "2", "3", "refused" if end == "refused" else "4", "rests")
+        )
+        if end == "cancelled":
+            await resting.wait()
+            while len(endpoint.requests) < 5:
+                await asyncio.sleep(0.01)
+            asking.cancel()
+            stopped.set()
+        with pytest.raises(TeacherError if end == "refused" else asyncio.CancelledError):
+            await asking
+        await teacher.close()
+    rows = read_jsonl(tmp_path / "teacher.jsonl")
+    assert len(rows) == len({row["key"] for row in rows}) == (3 if end == "refused" else 4)
+
+
+async def _judge_all(teacher: Teacher, *answers: str) -> None:
+    async for _ in as_done(answers, lambda answer: judge(teacher, answer), 8):
+        pass
 
 
 async def test_the_key_goes_to_the_endpoint_and_nowhere_else(

@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from agent.teacher.stream import all_done, as_done
+from agent.teacher.stream import all_done, as_done, see_through
 
 
 async def test_results_come_as_they_are_ready_and_few_at_a_time() -> None:
@@ -66,3 +66,40 @@ async def test_all_results_are_in_the_order_of_the_work() -> None:
         return str(number)
 
     assert await all_done(range(5), do, 3) == list("01234")
+
+
+@pytest.mark.parametrize(("sending", "seconds", "seen"), [(True, 60, True), (True, 0, False), (False, 60, False)])
+async def test_work_whose_request_is_on_its_way_is_seen_through(sending: bool, seconds: float, seen: bool) -> None:
+    came, done = asyncio.Event(), []
+
+    async def work() -> None:
+        try:
+            await came.wait()
+            done.append("in time")
+        except asyncio.CancelledError:
+            done.append("cancelled")
+            raise
+
+    def is_sending(task: asyncio.Task[None]) -> bool:
+        return sending and not task.done()
+
+    outer = asyncio.ensure_future(see_through(work(), is_sending, seconds))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    outer.cancel()
+    await asyncio.sleep(0)
+    came.set()
+    with pytest.raises(asyncio.CancelledError):
+        await outer
+    assert done == ["in time" if seen else "cancelled"]
+
+
+async def test_work_that_is_not_cancelled_is_only_done() -> None:
+    async def work(fails: bool) -> int:
+        if fails:
+            raise ValueError("no")
+        return 3
+
+    assert await see_through(work(False), lambda task: True, 1) == 3
+    with pytest.raises(ValueError, match="no"):
+        await see_through(work(True), lambda task: True, 1)
