@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import AsyncFileLock, Timeout
 from rich.markup import escape
@@ -48,18 +48,33 @@ async def make_data(context: Context) -> Data:
     return Data(items, holdout, scorer, pool, index, frozenset(excluded))
 
 
+class Read(NamedTuple):
+    """Items as they are used, and what was read of the files of the validation set and of the holdout (empty if there is none
+    of its own)."""
+
+    items: tuple[Item, ...]
+    holdout: tuple[Item, ...]
+    validation: Items
+    extra: Items
+
+
+def read_items(config: RunConfig) -> Read:
+    """Read validation set and holdout. Raises DataError."""
+    data = config.data
+    read, extra = load_items(data.validation, data.images, data.limit), Items((), ())
+    if data.holdout is None:
+        return Read(*split_holdout(read.items, data.holdout_share, config.seed), read, extra)
+    extra = load_items(data.holdout, data.images, data.limit)
+    holdout = extra.items
+    if {item.id for item in read.items} & {item.id for item in holdout}:  # rows without ids are numbered in both
+        holdout = tuple(replace(item, id=f"holdout/{item.id}") for item in holdout)
+    return Read(read.items, holdout, read, extra)
+
+
 def _items(context: Context) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     """Validation and holdout, also written to items.jsonl; what cannot be read is set aside under the error budget."""
-    data, seed = context.config.data, context.config.seed
-    read = load_items(data.validation, data.images, data.limit)
-    if data.holdout is not None:
-        extra = load_items(data.holdout, data.images, data.limit)
-        items, holdout = read.items, extra.items
-        if {item.id for item in items} & {item.id for item in holdout}:  # rows without ids are numbered in both
-            holdout = tuple(replace(item, id=f"holdout/{item.id}") for item in holdout)
-    else:
-        extra = Items((), ())
-        items, holdout = split_holdout(read.items, data.holdout_share, seed)
+    data = context.config.data
+    items, holdout, read, extra = read_items(context.config)
     _check_read(context, data.validation, read)
     _check_read(context, data.holdout or data.validation, extra)
     if data.holdout is not None:

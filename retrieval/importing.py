@@ -54,7 +54,7 @@ def import_pool(
 ) -> Path:
     """The folder of the imported pool; see `Pool.build`. Raises PoolError, StorageError, DataError."""
     key = _pool_key(path, images, limit, seed)
-    folder = store / f"{path.stem}-{key[:12]}"
+    folder = _pool_folder(path, store, key)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
@@ -64,6 +64,16 @@ def import_pool(
                 os.sync()  # linked and copied images, once for all, before the manifest vouches for them
                 write_json(folder / "manifest.json", {"schema": FORMAT, "key": key, **totals._asdict()})
     return folder
+
+
+def find_pool(path: Path, images: Path | None, store: Path, limit: int | None, seed: int) -> Path | None:
+    """The folder of a pool that has been imported whole, None if there is none. Raises DataError."""
+    folder = _pool_folder(path, store, _pool_key(path, images, limit, seed))
+    return folder if (folder / "manifest.json").exists() else None
+
+
+def _pool_folder(path: Path, store: Path, key: str) -> Path:
+    return store / f"{path.stem}-{key[:12]}"
 
 
 def part_path(folder: Path, part: int, kind: str) -> Path:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from retrieval.errors import DataError, PoolError
 from retrieval.files import read_json
 from retrieval.images import Fingerprint, ImageStore
-from retrieval.importing import FORMAT, SCHEMA, Progress, id_key, import_pool, part_path
+from retrieval.importing import FORMAT, SCHEMA, Progress, find_pool, id_key, import_pool, part_path
 from retrieval.records import SetAside
 from retrieval.sample import Sample, Turn
 
@@ -64,6 +64,15 @@ class Pool:
     def open(cls, folder: Path) -> Self:
         """Open an imported pool. Raises PoolError if there is none at `folder`, or it is not whole."""
         return cls(folder)
+
+    @classmethod
+    def find(cls, path: Path, images: Path | None, store: Path, limit: int | None = None, seed: int = 0) -> Self | None:
+        """The pool that `build` would open, None if it has not been imported yet. Changes nothing. Raises PoolError."""
+        try:
+            folder = find_pool(path, images, store, limit, seed)
+        except DataError as error:
+            raise PoolError(str(error)) from None
+        return cls(folder) if folder else None
 
     def __len__(self) -> int:
         return len(self._table)
