@@ -7,6 +7,7 @@ import torch
 
 from retrieval.images import read_image
 from training.batches import Encoded, pad, pad_labels
+from training.chat import IGNORED
 from training.features import FeatureTable
 from training.prepare import process
 
@@ -26,7 +27,8 @@ class Collator:
         labels = pad_labels(samples)
         if self.table is None:
             pictures = [[read_image(path) for path in sample.images] for sample in samples]
-            return {**process(self.processor, [sample.text for sample in samples], pictures), "labels": labels}
+            said = [len(sample.labels) - int((sample.labels != IGNORED).int().argmax()) for sample in samples]
+            return {**process(self.processor, [sample.text for sample in samples], pictures, said), "labels": labels}
         ids = pad([sample.ids for sample in samples], self.fill)
         features = torch.cat([self.table.read(sample.features) for sample in samples])
         return {

@@ -1,8 +1,8 @@
 """Model families, known by architecture, and how their models are loaded.
 
-LLaVA is known in depth. Any other image-text-to-text model of transformers goes the general way: its language model
-is found through `get_decoder()`, its processor is trusted to place the images, and nothing is computed ahead. Not
-covered: experts that are fused into one parameter (no linear layer to adapt), and models without a chat template.
+Those in FAMILIES are tested one by one (docs/families.md). Any other image-text-to-text model of transformers goes the
+general way: its language model is found through `get_decoder()`, its processor is trusted to place the images, and nothing
+is computed ahead. Not covered: experts that are fused into one parameter (no linear layer to adapt).
 """
 
 import re
@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from httpx import HTTPError
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText, PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from retrieval.errors import ConfigError, TuningError, first_line
+from training.processors import missing_package, read_processor
 
 transformers_logging.disable_progress_bar()
 
@@ -31,53 +33,71 @@ HUB_SECONDS = 10.0
 class Family:
     """What an architecture's models have in common.
 
-    `language` is the path of the language model inside the model, None where `get_decoder()` has to tell. `plain`
-    says that images enter the language model as embeddings in the place of image tokens and nowhere else, and that
-    positions count tokens: then an image's features may be computed once, and decoding may be done step by step on
-    token ids.
+    `model_type` is the configuration's, and `vision` its vision part's where the first leaves it open. `language` is the
+    path of the language model inside the model, None where `get_decoder()` has to tell. `plain` says that images enter the
+    language model as embeddings in the place of image tokens and nowhere else, all of one size, and that positions count
+    tokens: then an image's features may be computed once, and decoding may be done step by step on token ids. `merged` says
+    that vLLM takes no adapter and is given merged weights.
     """
 
     name: str
-    model_types: tuple[str, ...]
+    model_type: str
     language: str | None
-    plain: bool
+    vision: str | None = None
+    plain: bool = False
+    merged: bool = False
 
 
-LLAVA = Family("llava", ("llava",), "model.language_model", plain=True)
-GENERAL = Family("general", (), None, plain=False)
-FAMILIES = (LLAVA,)
+_LANGUAGE = "model.language_model"
+LLAVA = Family("LLaVA-1.5", "llava", _LANGUAGE, plain=True)
+GENERAL = Family("general", "", None)
+#: Where several fit, the first counts.
+FAMILIES = (
+    Family("Pixtral", "llava", _LANGUAGE, vision="pixtral"),
+    LLAVA,
+    Family("LLaVA-NeXT", "llava_next", _LANGUAGE),
+    Family("Qwen2-VL", "qwen2_vl", _LANGUAGE),
+    Family("Qwen2.5-VL", "qwen2_5_vl", _LANGUAGE),
+    Family("Qwen3-VL", "qwen3_vl", _LANGUAGE),
+    Family("InternVL", "internvl", _LANGUAGE),
+    Family("Gemma 3", "gemma3", _LANGUAGE),
+    Family("Idefics3", "idefics3", "model.text_model"),
+    Family("SmolVLM2", "smolvlm", "model.text_model"),
+    Family("PaliGemma", "paligemma", _LANGUAGE),
+    Family("Mistral 3", "mistral3", _LANGUAGE),
+)
 
 
-def family_of(model_type: str) -> Family:
-    """The family of a configuration's `model_type`; the general one if it is not known."""
-    return next((family for family in FAMILIES if model_type in family.model_types), GENERAL)
+def family_of(config: Any) -> Family:
+    """The family of a model's configuration; the general one if it is not known."""
+    vision = getattr(getattr(config, "vision_config", None), "model_type", None)
+    fitting = (family for family in FAMILIES if family.model_type == config.model_type)
+    return next((family for family in fitting if family.vision in (None, vision)), GENERAL)
 
 
 def target_pattern(model: Any, family: Family) -> str:
-    """A full-path pattern of every linear layer of the language model, and of no other.
+    """A full-path pattern of every linear layer of the language model but its output layer, and of no other.
 
     Plain suffixes would hit the vision tower's layers too, which vLLM then drops. Raises TuningError if the language
     model cannot be told from the rest.
     """
     path = family.language or _decoder_path(model)
     language: nn.Module = model.get_submodule(path)
-    names = {re.sub(r"\b\d+\b", r"\\d+", name.replace(".", r"\.")) for name in _linear_names(language)}
+    output = model.get_output_embeddings()
+    linear = [name for name, part in language.named_modules() if isinstance(part, nn.Linear) and part is not output]
+    names = {re.sub(r"\b\d+\b", r"\\d+", name.replace(".", r"\.")) for name in linear}
     if not names:
         raise TuningError(f"the language model at {path} has no linear layers to adapt; tune another model")
     return rf"{re.escape(path)}\.(?:{'|'.join(sorted(names))})"
 
 
-def _linear_names(module: nn.Module) -> list[str]:
-    return [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
-
-
 def _decoder_path(model: Any) -> str:
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
     path: str | None = next((name for name, part in model.named_modules() if part is decoder and name), None)
-    seeing = [name for name, part in model.named_modules() if name and part.__class__.__name__.startswith(_VISION)]
+    seeing = [name for name, part in model.named_modules() if any(word in type(part).__name__ for word in _VISION)]
     if path is None or decoder is None or any(name.startswith(f"{path}.") for name in seeing):
         raise TuningError(
-            f"cannot tell the language layers of {type(model).__name__}; add its family to training/families.py"
+            f"its language layers cannot be told from the rest ({type(model).__name__} is in none of our families)"
         )
     return path
 
@@ -132,17 +152,28 @@ def load_config(model: str, trust_remote_code: bool = False) -> Any:
     """The model's configuration. Raises ConfigError."""
     check_model(model)
     try:
+        kind = PreTrainedConfig.get_config_dict(model)[0].get("model_type")
+        if kind and kind not in CONFIG_MAPPING and not trust_remote_code:
+            raise ConfigError(
+                f"{model} is of a family that transformers {transformers.__version__} does not know (model_type {kind}); "
+                "take another model, or set student.trust_remote_code if it brings its own code and you trust it"
+            )
         return AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code)
+    except ConfigError:
+        raise
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"{model} is not a model folder: {first_line(error)}") from error
 
 
 def load_processor(model: str, trust_remote_code: bool = False) -> Any:
-    """The model's processor (tokenizer and image processor). Raises ConfigError."""
+    """The model's processor (tokenizer and image processor), for texts and images only. Raises ConfigError."""
     check_model(model)
     try:
-        processor = AutoProcessor.from_pretrained(model, trust_remote_code=trust_remote_code)
+        processor = read_processor(model, trust_remote_code)
     except (OSError, ValueError, KeyError, ImportError) as error:
+        needed = missing_package(error)
+        if needed:
+            raise ConfigError(f"the processor of {model} needs {needed}, then run again") from error
         raise ConfigError(
             f"{model} is not a model folder: its processor cannot be read ({first_line(error)})"
         ) from error
@@ -169,6 +200,9 @@ def load_model(model: str, dtype: torch.dtype, attention: str, trust_remote_code
             use_safetensors=True,
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
+        needed = missing_package(error)
+        if needed:
+            raise ConfigError(f"the model {model} needs {needed}, then run again") from error
         raise ConfigError(f"{model} is not a model folder: its weights cannot be read ({first_line(error)})") from error
     return loaded.eval()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from retrieval.errors import DataError
+from retrieval.errors import DataError, first_line
 from retrieval.files import iter_jsonl
 from retrieval.images import read_image
 from training.batches import Encoded
@@ -91,23 +91,37 @@ class _Encoder:
         return Encoded(str(row["id"]), spoken.text, paths, ids, labels), inputs
 
 
-def process(processor: Any, texts: Sequence[str], pictures: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    """The processor's tensors for rendered texts (padded as its tokenizer is set to) and the images of each.
+def process(
+    processor: Any, texts: Sequence[str], pictures: Sequence[Sequence[Any]], said: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """The processor's tensors for rendered texts (padded as its tokenizer is set to) and the images of each. `said` counts
+    the tokens at the end of each that are the model's own words, which matters where it sees its prompt whole.
 
     Raises DataError where images and image tokens do not match.
     """
     try:
-        return dict(
+        inputs = dict(
             processor(
                 text=list(texts),
-                images=[list(some) for some in pictures if some] or None,
+                images=[list(some) for some in pictures] if any(pictures) else None,
                 add_special_tokens=special_tokens_missing(processor, texts[0]),
                 padding=len(texts) > 1,
+                padding_side=processor.tokenizer.padding_side,  # some have a side of their own otherwise
                 return_tensors="pt",
             )
         )
     except (ValueError, IndexError, StopIteration, TypeError) as error:
-        raise DataError(f"the model's processor cannot take it: {error}") from error
+        raise DataError(f"the model's processor cannot take it: {first_line(error)}") from error
+    inputs.pop("labels", None)  # of PaliGemma's, for a way of tuning that is not ours
+    if getattr(processor, "prompt_seen_whole", False):
+        inputs["token_type_ids"] = _own_words(inputs["attention_mask"], said or [0] * len(texts))
+    return inputs
+
+
+def _own_words(mask: torch.Tensor, said: Sequence[int]) -> torch.Tensor:
+    """1 for the last `said[i]` tokens of row i that are no padding, 0 elsewhere (rows, length)."""
+    to_end = mask.flip(-1).cumsum(-1).flip(-1)
+    return ((to_end <= torch.tensor(said)[:, None]) & mask.bool()).to(mask.dtype)
 
 
 def _see(waiting: list[tuple[Encoded, dict[str, Any]]], model: Any, table: FeatureTable | None) -> Iterator[Encoded]:

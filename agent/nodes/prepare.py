@@ -13,11 +13,11 @@ from retrieval.errors import ConfigError, TeacherError
 async def prepare(context: Context, state: State) -> Update:
     """Make what every round needs (`Context.ready`); first see that the teacher is there, before hours are spent."""
     # Imported here because it takes seconds: a second process on this run must hear at once that it is held.
-    from training.families import load_processor
+    from training.checks import check_student
 
     student, how = context.config.student, context.config.diagnosis
     _check_files(context.config)
-    load_processor(student.model, student.trust_remote_code)
+    check_student(student.model, student.trust_remote_code)
     question = {"skill": "reading a clock", "candidates": ["telling the time"]}
     try:
         with context.waiting("teacher"):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from huggingface_hub import close_session, constants
 from torch import nn
+from transformers import AriaConfig, LlavaConfig
 
 from retrieval.errors import ConfigError
 from tests.endpoint import closed_port
@@ -26,9 +27,10 @@ def test_the_pattern_takes_every_linear_layer_of_the_language_model_and_no_other
     assert len(taken) == 14
 
 
-def test_llava_is_known_and_others_go_the_general_way() -> None:
-    assert family_of("llava") is LLAVA
-    assert family_of("some_new_model") is GENERAL
+def test_a_family_is_known_by_its_type_and_where_that_is_not_enough_by_its_vision_part() -> None:
+    assert family_of(LlavaConfig()) is LLAVA
+    assert family_of(LlavaConfig(vision_config={"model_type": "pixtral"})).name == "Pixtral"
+    assert family_of(AriaConfig()) is GENERAL
 
 
 def test_what_is_no_model_folder_is_named(tmp_path: Path) -> None:
