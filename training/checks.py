@@ -46,18 +46,18 @@ def _check_images(model: str, config: Any, processor: Any) -> None:
     none = f"{model} gives no image tokens"
     picture = Image.new("RGB", (64, 64), "grey")
     try:
-        text = prompt_text(processor, "What is this?", 1)
-        ids = process(processor, [text], [[picture]])["input_ids"][0].tolist()
-        plain = tokenise(processor, prompt_text(processor, "What is this?", 0))
-    except TemplateError as error:
+        text, plain = (prompt_text(processor, "What is this?", images) for images in (1, 0))
+    except (TemplateError, TypeError, ValueError, KeyError) as error:
         raise ConfigError(
             f"{none}: its chat template fails on a question about an image ({first_line(error)}); put one that places "
             "images into chat_template.jinja"
         ) from error
+    try:
+        ids = process(processor, [text], [[picture]])["input_ids"][0].tolist()
     except DataError as error:
         raise ConfigError(f"{none}: {error}; see to its chat template and its processor's settings") from error
     token = getattr(config, "image_token_id", None)
-    if len(ids) <= len(plain) or (token is not None and token not in ids):
+    if len(ids) <= len(tokenise(processor, plain)) or (token is not None and token not in ids):
         raise ConfigError(
             f"{none}: its chat template or its processor leaves the images of a question out; put one that places them "
             "into chat_template.jinja"

@@ -2,6 +2,7 @@
 on the hub. They load offline, and their shapes are such that vLLM reads them too."""
 
 from tests.small_models.making import make_small_model
-from tests.small_models.shapes import SMALL, Small
+from tests.small_models.parts import Small
+from tests.small_models.shapes import SMALL
 
 __all__ = ["SMALL", "Small", "make_small_model"]

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import CONFIG_MAPPING, AutoModelForImageTextToText, GenerationConfig, PreTrainedTokenizerFast
 
-from tests.small_models.shapes import BOS, CONTEXT, PAD, SMALL, SPREAD, Small, text_shape
+from tests.small_models.parts import BOS, CONTEXT, PAD, SPREAD, Small, text_shape
+from tests.small_models.shapes import SMALL
 from tests.tiny_student import COLOURS
 
 

@@ -1,74 +1,11 @@
-"""What the small models are: for each family its config at a small size, special tokens, chat template, and the
-settings files of its processors as its checkpoints have them. A picture takes a few patches of 14 points."""
+"""The small models: for each family its config at a small size, special tokens, chat template, and the settings files of
+its processors as its checkpoints have them. A picture takes a few patches of 14 points."""
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from transformers.models.paligemma.processing_paligemma import EXTRA_TOKENS
 
-Json = dict[str, Any]
-
-PAD, BOS = "<pad>", "<s>"
-#: Tokens that fit.
-CONTEXT = 1024
-#: Standard deviation of the weights.
-SPREAD = 0.2
-#: Of the language model and of the vision tower.
-HIDDEN, MIDDLE, LAYERS, HEADS = 64, 128, 2, 2
-
-
-@dataclass(frozen=True, slots=True)
-class Small:
-    """A family's small model. `special` tokens begin with the one that ends a turn, `named` are the names under which
-    the processor asks the tokenizer for some of them; `config` makes the config's settings of ids by token and of the
-    language model's shape; `files` are settings by file name."""
-
-    model_type: str
-    architecture: str
-    special: tuple[str, ...]
-    template: str | None
-    config: Callable[[dict[str, int], Json], Json]
-    files: dict[str, Json]
-    named: dict[str, str] = field(default_factory=dict)
-
-
-def text_shape(vocabulary: int) -> Json:
-    """The language model's shape; heads of 32 numbers are the smallest that vLLM takes."""
-    return {
-        "vocab_size": vocabulary,
-        "hidden_size": HIDDEN,
-        "intermediate_size": MIDDLE,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": HEADS,
-        "num_key_value_heads": HEADS,
-        "head_dim": HIDDEN // HEADS,
-        "max_position_embeddings": CONTEXT,
-    }
-
-
-def _template(user: str, image: str, after: str, cue: str, end: str, start: str = "", lead: str = "") -> str:
-    """A chat template: `start`, then user turns (`user`, `image` for each picture, the text, `after`) and the model's
-    (`cue`, `lead`, the text, `end`); `cue` again where the model is to speak."""
-    start, user, image, after, cue, lead, end = map(json.dumps, (start, user, image, after, cue, lead, end))
-    return (
-        f"{{{{ {start} }}}}{{% for message in messages %}}{{% if message.role == 'user' %}}{{{{ {user} }}}}"
-        f"{{% for part in message.content %}}{{% if part.type == 'image' %}}{{{{ {image} }}}}{{% else %}}"
-        f"{{{{ part.text }}}}{{% endif %}}{{% endfor %}}{{{{ {after} }}}}{{% else %}}"
-        f"{{{{ {cue} + {lead} + message.content[0].text + {end} }}}}{{% endif %}}{{% endfor %}}"
-        f"{{% if add_generation_prompt %}}{{{{ {cue} }}}}{{% endif %}}"
-    )
-
-
-def _tower(model_type: str, **more: Any) -> Json:
-    shape = {"hidden_size": HIDDEN, "intermediate_size": MIDDLE, "num_hidden_layers": LAYERS}
-    return {"model_type": model_type, **shape, "num_attention_heads": HEADS, "patch_size": 14, **more}
-
-
-def _images(kind: str, **settings: Any) -> Json:
-    return {"image_processor_type": kind, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, **settings}
-
+from tests.small_models.parts import BOS, HEADS, HIDDEN, LAYERS, MIDDLE, Json, Small, chat_template, images, tower
 
 # LLaVA-1.5 and LLaVA-NeXT: CLIP, an MLP, Llama or Mistral.
 
@@ -76,7 +13,7 @@ def _images(kind: str, **settings: Any) -> Json:
 def _llava(ids: dict[str, int], text: Json) -> Json:
     return {
         "text_config": {"model_type": "llama", **text},
-        "vision_config": _tower("clip_vision_model", image_size=28, projection_dim=HIDDEN),
+        "vision_config": tower("clip_vision_model", image_size=28, projection_dim=HIDDEN),
         "image_token_index": ids["<image>"],
         "image_seq_length": 4,
     }
@@ -95,7 +32,7 @@ def _llava_files(kind: str, processor: str, **settings: Any) -> dict[str, Json]:
         "vision_feature_select_strategy": "default",
     }
     return {
-        "preprocessor_config.json": _images(kind, **shape, processor_class=processor),
+        "preprocessor_config.json": images(kind, **shape, processor_class=processor),
         "processor_config.json": {"processor_class": processor, "patch_size": 14, **expanding},
     }
 
@@ -137,7 +74,7 @@ def _qwen(ids: dict[str, int], text: Json, vision: Json, **rope: Any) -> Json:
 def _qwen_files(kind: str, processor: str) -> dict[str, Json]:
     cutting = {"patch_size": 14, "temporal_patch_size": 2, "merge_size": 2}
     sizes = {"min_pixels": 28 * 28, "max_pixels": 56 * 56}
-    return {"preprocessor_config.json": _images(kind, **cutting, **sizes, processor_class=processor)}
+    return {"preprocessor_config.json": images(kind, **cutting, **sizes, processor_class=processor)}
 
 
 _QWEN_TOWER = {
@@ -153,14 +90,14 @@ _CHATML = {
     "cue": "<|im_start|>assistant\n",
     "end": "<|im_end|>\n",
 }
-_QWEN_TEMPLATE = _template(image="<|vision_start|><|image_pad|><|vision_end|>", **_CHATML)
+_QWEN_TEMPLATE = chat_template(image="<|vision_start|><|image_pad|><|vision_end|>", **_CHATML)
 _QWEN_TOKENS = ("<|im_end|>", "<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
 
 def _internvl(ids: dict[str, int], text: Json) -> Json:
     return {
         "text_config": {"model_type": "qwen2", **text},
-        "vision_config": {**_tower("internvl_vision", image_size=[56, 56]), "patch_size": [14, 14]},
+        "vision_config": {**tower("internvl_vision", image_size=[56, 56]), "patch_size": [14, 14]},
         "image_token_id": ids["<IMG_CONTEXT>"],
         "image_seq_length": 4,
     }
@@ -173,7 +110,7 @@ def _gemma3(ids: dict[str, int], text: Json) -> Json:
     layers = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 32, "query_pre_attn_scalar": 32}
     return {
         "text_config": {**text, **layers},
-        "vision_config": _tower("siglip_vision_model", image_size=56, vision_use_head=False),
+        "vision_config": tower("siglip_vision_model", image_size=56, vision_use_head=False),
         "mm_tokens_per_image": 4,
         "image_token_index": ids["<image_soft_token>"],
         "boi_token_index": ids["<start_of_image>"],
@@ -182,10 +119,10 @@ def _gemma3(ids: dict[str, int], text: Json) -> Json:
 
 
 def _paligemma(ids: dict[str, int], text: Json) -> Json:
-    tower = _tower("siglip_vision_model", image_size=28, vision_use_head=False, projection_dim=HIDDEN)
+    sizes = {"image_size": 28, "projection_dim": HIDDEN}
     return {
         "text_config": {"model_type": "gemma", **text},
-        "vision_config": tower,
+        "vision_config": tower("siglip_vision_model", vision_use_head=False, **sizes),
         "image_token_index": ids["<image>"],
         "projection_dim": HIDDEN,
         "hidden_size": HIDDEN,
@@ -195,7 +132,7 @@ def _paligemma(ids: dict[str, int], text: Json) -> Json:
 def _siglip_files(kind: str, processor: str, side: int) -> dict[str, Json]:
     shape = {"size": {"height": side, "width": side}, "image_seq_length": 4}
     return {
-        "preprocessor_config.json": _images(kind, **shape, processor_class=processor),
+        "preprocessor_config.json": images(kind, **shape, processor_class=processor),
         "processor_config.json": {"processor_class": processor, "image_seq_length": 4},
     }
 
@@ -211,10 +148,10 @@ def _smolvlm(ids: dict[str, int], text: Json) -> Json:
     return _idefics(ids, text, "smolvlm_vision")
 
 
-def _idefics(ids: dict[str, int], text: Json, tower: str) -> Json:
+def _idefics(ids: dict[str, int], text: Json, vision: str) -> Json:
     return {
         "text_config": {"model_type": "llama", **text},
-        "vision_config": _tower(tower, image_size=56),
+        "vision_config": tower(vision, image_size=56),
         "image_token_id": ids["<image>"],
         "pad_token_id": text["pad_token_id"],
         "scale_factor": 2,
@@ -224,12 +161,12 @@ def _idefics(ids: dict[str, int], text: Json, tower: str) -> Json:
 def _idefics_files(name: str) -> dict[str, Json]:
     sizes = {"size": {"longest_edge": 112}, "max_image_size": {"longest_edge": 56}}
     return {
-        "preprocessor_config.json": _images(f"{name}ImageProcessor", **sizes, processor_class=f"{name}Processor"),
+        "preprocessor_config.json": images(f"{name}ImageProcessor", **sizes, processor_class=f"{name}Processor"),
         "processor_config.json": {"processor_class": f"{name}Processor", "image_seq_len": 4},
     }
 
 
-_IDEFICS_TEMPLATE = _template(
+_IDEFICS_TEMPLATE = chat_template(
     start=BOS,
     user="User:",
     image="<image>",
@@ -257,7 +194,7 @@ def _pixtral(ids: dict[str, int], text: Json) -> Json:
 def _mistral3(ids: dict[str, int], text: Json) -> Json:
     return {
         "text_config": {"model_type": "mistral", **text, "sliding_window": None},
-        "vision_config": _tower("pixtral", image_size=56),
+        "vision_config": tower("pixtral", image_size=56),
         "image_token_index": ids["[IMG]"],
         "vision_feature_layer": -1,
     }
@@ -266,12 +203,12 @@ def _mistral3(ids: dict[str, int], text: Json) -> Json:
 def _pixtral_files(kind: str, **settings: Any) -> dict[str, Json]:
     shape = {"size": {"longest_edge": 56}, "patch_size": {"height": 14, "width": 14}}
     return {
-        "preprocessor_config.json": _images(kind, **shape, processor_class="PixtralProcessor"),
+        "preprocessor_config.json": images(kind, **shape, processor_class="PixtralProcessor"),
         "processor_config.json": {"processor_class": "PixtralProcessor", "patch_size": 14, **settings},
     }
 
 
-_PIXTRAL_TEMPLATE = _template(start=BOS, user="[INST]", image="[IMG]", after="[/INST]", cue="", end="</s>")
+_PIXTRAL_TEMPLATE = chat_template(start=BOS, user="[INST]", image="[IMG]", after="[/INST]", cue="", end="</s>")
 _PIXTRAL_TOKENS = ("</s>", "[INST]", "[/INST]", "[IMG]", "[IMG_BREAK]", "[IMG_END]")
 
 SMALL: dict[str, Small] = {
@@ -279,7 +216,7 @@ SMALL: dict[str, Small] = {
         "llava",
         "LlavaForConditionalGeneration",
         ("</s>", "<image>"),
-        _template(user="USER: ", image="<image>\n", after=" ", cue="ASSISTANT:", lead=" ", end=" "),
+        chat_template(user="USER: ", image="<image>\n", after=" ", cue="ASSISTANT:", lead=" ", end=" "),
         _llava,
         _llava_files("CLIPImageProcessor", "LlavaProcessor"),
     ),
@@ -287,7 +224,7 @@ SMALL: dict[str, Small] = {
         "llava_next",
         "LlavaNextForConditionalGeneration",
         ("</s>", "<image>"),
-        _template(user="[INST] ", image="<image>\n", after=" [/INST]", cue="", end="</s>"),
+        chat_template(user="[INST] ", image="<image>\n", after=" [/INST]", cue="", end="</s>"),
         _llava_next,
         _llava_files("LlavaNextImageProcessor", "LlavaNextProcessor", image_grid_pinpoints=_PINPOINTS),
     ),
@@ -319,10 +256,10 @@ SMALL: dict[str, Small] = {
         "internvl",
         "InternVLForConditionalGeneration",
         ("<|im_end|>", "<|im_start|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>"),
-        _template(image="<IMG_CONTEXT>\n", **_CHATML),
+        chat_template(image="<IMG_CONTEXT>\n", **_CHATML),
         _internvl,
         {
-            "preprocessor_config.json": _images(
+            "preprocessor_config.json": images(
                 "GotOcr2ImageProcessorFast",
                 size={"height": 56, "width": 56},
                 min_patches=1,
@@ -342,7 +279,7 @@ SMALL: dict[str, Small] = {
         "gemma3",
         "Gemma3ForConditionalGeneration",
         ("<end_of_turn>", "<start_of_turn>", "<start_of_image>", "<end_of_image>", "<image_soft_token>"),
-        _template(
+        chat_template(
             start=BOS,
             user="<start_of_turn>user\n",
             image="<start_of_image>",
