@@ -25,7 +25,16 @@ from agent.teacher.skills import annotate
 from eval.scorers import make_scorer
 from eval.task import Item, Items, load_items, split_holdout
 from retrieval.errors import DataError, RunError, TeacherError
-from retrieval.files import digest, forget_rows, read_json, read_jsonl, storage_errors, write_json, write_jsonl
+from retrieval.files import (
+    clear_scratch,
+    digest,
+    forget_rows,
+    read_json,
+    read_jsonl,
+    storage_errors,
+    write_json,
+    write_jsonl,
+)
 from retrieval.overlap import overlap
 from retrieval.pool import Pool
 from retrieval.skill_index import SkillIndex
@@ -165,6 +174,7 @@ async def _annotate(context: Context, pool: Pool, folder: Path) -> dict[str, lis
     Raises BudgetError, and TeacherError if more samples are set aside than the error budget allows.
     """
     path = folder / "skills.jsonl"
+    clear_scratch(folder)
     forget_rows(path, lambda row: bool(row["state"] == "set_aside"))  # they get another chance
     context.teacher.load()  # what this run spent before counts first
     teacher = Teacher(

@@ -17,7 +17,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from retrieval.errors import PoolError, first_line
-from retrieval.files import storage_errors, write_bytes
+from retrieval.files import clear_scratch, storage_errors, write_bytes
 from retrieval.order import seeded_hash
 
 Vectors = NDArray[np.float32]
@@ -135,6 +135,7 @@ class VectorCache:
         with storage_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self._folder / "lock"):
+                clear_scratch(self._folder)
                 self._load()
                 write_bytes(self._path(len(self._blocks)), buffer.getvalue())
         self._load()

@@ -107,7 +107,7 @@ class ImageStore:
 
     Files are linked, not copied, where the file system allows: a pool of a terabyte is not stored twice. So an image
     that is later edited *in place* changes here too; one replaced by a new file does not. One image is not forced to
-    disk by itself; whoever publishes a pool does so once for all.
+    disk by itself; whoever vouches for many does so once for all of them.
     """
 
     def __init__(self, folder: Path) -> None:

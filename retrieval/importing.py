@@ -61,7 +61,6 @@ def import_pool(
             if not (folder / "manifest.json").exists():
                 clear_scratch(folder)
                 totals = _import_parts(_drawn(path, images, limit, seed), folder, path, on_progress)
-                os.sync()  # linked and copied images, once for all, before the manifest vouches for them
                 write_json(folder / "manifest.json", {"schema": FORMAT, "key": key, **totals._asdict()})
     return folder
 
@@ -112,6 +111,7 @@ def _import_parts(
         if not kept and not totals.samples:
             more = f"; none of the first {len(aside)} records is a sample" if len(aside) > 1 else ""
             raise PoolError(f"{path} is no pool: {aside[0].where}: {aside[0].reason}{more}")
+        os.sync()  # linked and copied images, before the part vouches for them
         _write_part(folder, totals.parts, kept, aside)
         totals = _Totals(totals.parts + 1, totals.records + len(part), totals.samples + len(kept))
         if on_progress is not None:
