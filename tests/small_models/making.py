@@ -69,7 +69,8 @@ def _tokenizer(small: Small) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     bpe.train_from_iterator(words * 3, trainer)
-    if small.template is not None and BOS not in small.template:
+    bpe.add_tokens(list(small.words))
+    if small.started:
         bpe.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,

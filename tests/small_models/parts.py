@@ -19,8 +19,9 @@ HIDDEN, MIDDLE, LAYERS, HEADS = 64, 128, 2, 2
 @dataclass(frozen=True, slots=True)
 class Small:
     """A family's small model. `special` tokens begin with the one that ends a turn, `named` are the names under which
-    the processor asks the tokenizer for some of them; `config` makes the config's settings of ids by token and of the
-    language model's shape; `files` are settings by file name."""
+    the processor asks the tokenizer for some of them, `words` other tokens that it or vLLM looks for; `started` says that
+    the tokenizer puts the start token in front, the template does not. `config` makes the config's settings of ids by token
+    and of the language model's shape; `files` are settings by file name."""
 
     model_type: str
     architecture: str
@@ -29,6 +30,8 @@ class Small:
     config: Callable[[dict[str, int], Json], Json]
     files: dict[str, Json]
     named: dict[str, str] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+    started: bool = False
 
 
 def text_shape(vocabulary: int) -> Json:

@@ -219,6 +219,7 @@ SMALL: dict[str, Small] = {
         chat_template(user="USER: ", image="<image>\n", after=" ", cue="ASSISTANT:", lead=" ", end=" "),
         _llava,
         _llava_files("CLIPImageProcessor", "LlavaProcessor"),
+        started=True,
     ),
     "llava-next": Small(
         "llava_next",
@@ -227,6 +228,7 @@ SMALL: dict[str, Small] = {
         chat_template(user="[INST] ", image="<image>\n", after=" [/INST]", cue="", end="</s>"),
         _llava_next,
         _llava_files("LlavaNextImageProcessor", "LlavaNextProcessor", image_grid_pinpoints=_PINPOINTS),
+        started=True,
     ),
     "qwen2-vl": Small(
         "qwen2_vl",
@@ -290,6 +292,7 @@ SMALL: dict[str, Small] = {
         _gemma3,
         _siglip_files("Gemma3ImageProcessor", "Gemma3Processor", 56),
         {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"},
+        ("\n", "\n\n", "\n\n\n", "\n\n\n\n"),
     ),
     "idefics3": Small(
         "idefics3",
@@ -310,10 +313,11 @@ SMALL: dict[str, Small] = {
     "paligemma": Small(
         "paligemma",
         "PaliGemmaForConditionalGeneration",
-        ("</s>", "<image>", "\n", *EXTRA_TOKENS),
+        ("</s>", "<image>"),
         None,
         _paligemma,
         _siglip_files("SiglipImageProcessor", "PaliGemmaProcessor", 28),
+        words=("\n", *EXTRA_TOKENS),
     ),
     "pixtral": Small(
         "llava",

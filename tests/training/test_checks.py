@@ -3,11 +3,12 @@
 import json
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import GitConfig, LlamaConfig
+from transformers import Gemma3nConfig, GitConfig, LlamaConfig
 
 from retrieval.errors import ConfigError
 from tests.small_models import make_small_model
@@ -86,19 +87,35 @@ def test_a_processor_without_its_settings_gives_no_image_tokens(copy: Path) -> N
     assert refusal(copy).startswith("MODEL gives no image tokens: the model's processor cannot take it: ")
 
 
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is installed, so it has what it needs")
 def test_what_a_processor_needs_installed_is_named(copy: Path) -> None:
     change(
         copy / "processor_config.json",
         lambda settings: settings["image_processor"].update(image_processor_type="InklingImageProcessor"),
     )
-    try:
-        import torchvision  # noqa: F401
-    except ImportError:
-        assert refusal(copy).startswith(
-            "the processor of MODEL needs torchvision: install it in the build that fits torch 2."
-        )
+    assert refusal(copy).startswith(
+        "the processor of MODEL needs torchvision: install it in the build that fits torch 2."
+    )
+
+
+@pytest.mark.skipif(find_spec("timm") is not None, reason="timm is installed, so the model has what it needs")
+def test_what_a_model_needs_installed_is_named(copy: Path) -> None:
+    Gemma3nConfig().save_pretrained(copy)
+    assert refusal(copy) == "MODEL needs timm: pip install timm, then run again"
+
+
+@pytest.mark.parametrize("file", ["processor_config.json", "video_preprocessor_config.json"])
+def test_settings_for_videos_are_passed_over(file: str, tmp_path: Path) -> None:
+    folder = make_small_model("qwen3-vl", tmp_path / "model")
+    videos = {"video_processor_type": "Qwen3VLVideoProcessor", "processor_class": "Qwen3VLProcessor"}
+    if file == "processor_config.json":  # as transformers 5 writes all settings, into one file
+        images = folder / "preprocessor_config.json"
+        settings = {"image_processor": json.loads(images.read_text()), "video_processor": videos}
+        (folder / file).write_text(json.dumps({**settings, "processor_class": "Qwen3VLProcessor"}))
+        images.unlink()
     else:
-        pytest.skip("torchvision is installed, so the processor has what it needs")
+        (folder / file).write_text(json.dumps(videos))
+    check_student(str(folder))
 
 
 def test_a_family_that_has_no_template_of_its_own_is_given_one(tmp_path: Path) -> None:
