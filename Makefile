@@ -32,7 +32,7 @@ test: lint
 
 # Slow, served and browser tests; those whose part is missing on the machine say why they are skipped.
 test-slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m 'slow or served or browser' -rs $(ARGS)
+	$(BIN)/python -m pytest -m 'slow or served or browser' -o timeout=1200 -rs $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
