@@ -104,7 +104,7 @@ def _guarded(job: TuningJob) -> int:
     stop = _Stop()
     import torch
 
-    from training.tune import run
+    from training.tuning import run
 
     try:
         with storage_errors(job.work):

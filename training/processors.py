@@ -8,6 +8,7 @@ processors have a PIL version, which transformers takes where torchvision is abs
 import importlib
 import re
 from functools import cache
+from threading import Lock
 from typing import Any
 from unittest.mock import patch
 
@@ -24,13 +25,15 @@ idefics3.Idefics3ImageProcessorPil = Idefics3ImageProcessorPil
 smolvlm.SmolVLMImageProcessorPil = SmolVLMImageProcessorPil
 
 _VIDEOS = "video_processor"
+_ONE_AT_A_TIME = Lock()
 
 
 def read_processor(model: str, trust_remote_code: bool) -> Any:
     """The processor as `AutoProcessor` finds it, without its part for videos. Raises what transformers raises."""
-    find = processing_auto.processor_class_from_name
-    with patch.object(processing_auto, "processor_class_from_name", lambda name: _without_videos(find(name))):
-        return AutoProcessor.from_pretrained(model, trust_remote_code=trust_remote_code)
+    with _ONE_AT_A_TIME:
+        find = processing_auto.processor_class_from_name
+        with patch.object(processing_auto, "processor_class_from_name", lambda name: _without_videos(find(name))):
+            return AutoProcessor.from_pretrained(model, trust_remote_code=trust_remote_code)
 
 
 @cache

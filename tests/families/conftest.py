@@ -12,7 +12,7 @@ from retrieval.files import read_json
 from tests.small_models import SMALL, make_small_model
 from tests.tiny_student import write_rows
 from training import TuningJob
-from training.tune import run
+from training.tuning import run
 
 Made = Callable[[str], Path]
 
@@ -60,6 +60,14 @@ def samples(pictures: list[Path], tmp_path_factory: pytest.TempPathFactory) -> P
     return write_rows(tmp_path_factory.mktemp("samples") / "samples.jsonl", rows)
 
 
+def tuning_job(model: Path, samples: Path, out: Path) -> TuningJob:
+    """Two steps of four samples."""
+    return TuningJob(
+        model=str(model), samples=samples, out=out, rank=4, alpha=8, epochs=2, learning_rate=1e-2, batch_size=4,
+        micro_batch_size=2, dtype="float32",
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def tuned(made: Made, samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Tunes a family's small model, once; the work folder with adapter, log and result."""
@@ -67,10 +75,7 @@ def tuned(made: Made, samples: Path, tmp_path_factory: pytest.TempPathFactory) -
 
     @cache
     def tune(family: str) -> Path:
-        job = TuningJob(
-            model=str(made(family)), samples=samples, out=folder / family, rank=4, alpha=8, epochs=2,
-            learning_rate=1e-2, batch_size=4, micro_batch_size=2, dtype="float32",
-        )  # fmt: skip
+        job = tuning_job(made(family), samples, folder / family)
         job.work.mkdir()
         assert run(job, lambda: False)
         assert read_json(job.work / "result.json")["set_aside"] == []

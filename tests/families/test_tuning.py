@@ -11,13 +11,14 @@ from safetensors.torch import load_file
 from torch import nn
 
 from retrieval.files import read_json
-from tests.families.conftest import Made
+from tests.families.conftest import Made, tuning_job
 from tests.small_models import SMALL
+from training import tune
 from training.batches import Encoded
 from training.chat import ChatFormat
 from training.checks import check_student
 from training.collate import Collator
-from training.families import GENERAL, family_of, load_model, load_processor, stop_tokens, target_pattern
+from training.families import GENERAL, family_of, load_config, load_model, load_processor, stop_tokens, target_pattern
 from training.prepare import prepare
 
 
@@ -39,10 +40,10 @@ def test_the_pattern_takes_the_language_models_linear_layers_and_no_other(family
     assert pattern == target_pattern(model, GENERAL)
 
 
-def test_an_adapter_touches_the_language_layers_only(family: str, tuned: Made) -> None:
+def test_an_adapter_touches_the_language_layers_only(family: str, made: Made, tuned: Made) -> None:
     work = tuned(family)
     weights = load_file(work / "adapter" / "adapter_model.safetensors")
-    path = family_of(load_model_config(work)).language
+    path = family_of(load_config(str(made(family)))).language
     assert path is not None
     assert {name.partition(".layers.")[0] for name in weights} == {f"base_model.model.{path}"}
     assert sum("lora_A" in name for name in weights) == 14
@@ -51,10 +52,13 @@ def test_an_adapter_touches_the_language_layers_only(family: str, tuned: Made) -
     assert (result["samples"], result["steps"]) == (4, 2)
 
 
-def load_model_config(work: Path) -> Any:
-    from training.families import load_config
-
-    return load_config(read_json(work / "adapter" / "adapter_config.json")["base_model_name_or_path"])
+@pytest.mark.slow
+async def test_the_child_process_makes_the_same_adapter(made: Made, samples: Path, tuned: Made, tmp_path: Path) -> None:
+    job = tuning_job(made("qwen2.5-vl"), samples, tmp_path / "adapter")
+    assert (await tune(job)).samples == 4
+    weights = load_file(job.out / "adapter_model.safetensors")
+    for name, value in load_file(tuned("qwen2.5-vl") / "adapter" / "adapter_model.safetensors").items():
+        torch.testing.assert_close(weights[name], value)
 
 
 def encoded(loaded: tuple[Any, Any], samples: Path, tmp_path: Path) -> list[Encoded]:

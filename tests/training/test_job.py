@@ -172,7 +172,7 @@ async def test_when_memory_runs_out_the_micro_batch_is_halved_and_the_batch_stay
     unbroken: tuple[TuningJob, TuningResult], job: TuningJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = (
-        "import sys, torch, training.lora, training.tune as tune\n"
+        "import sys, torch, training.lora, training.tuning as tune\n"
         "whole = tune.AnswerTrainer.training_step\n"
         "def step(self, model, inputs, *rest):\n"
         "    if len(inputs['labels']) > 2: raise torch.OutOfMemoryError('no room')\n"
@@ -288,7 +288,7 @@ def test_what_the_system_says_in_the_child_is_no_fault_of_the_tuning(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     job.work.mkdir()
-    monkeypatch.setitem(sys.modules, "training.tune", SimpleNamespace(run=fill))
+    monkeypatch.setitem(sys.modules, "training.tuning", SimpleNamespace(run=fill))
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     assert training.lora._guarded(job) == training.job.NO_ROOM
     assert read_json(job.work / "failure.json")["kind"] == "storage"
