@@ -69,7 +69,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory, student: Path, samples: P
 async def test_an_adapter_is_published_whole_and_has_learned(unbroken: tuple[TuningJob, TuningResult]) -> None:
     job, result = unbroken
     assert {file.name for file in job.out.iterdir()} == {
-        "adapter_config.json", "adapter_model.safetensors", "manifest.json"
+        "adapter_config.json", "adapter_model.safetensors", "canary.json", "manifest.json"
     }  # fmt: skip
     assert not job.work.exists()
     assert (result.steps, result.samples, result.set_aside, result.micro_batch_size) == (12, 24, 0, 4)
