@@ -11,7 +11,7 @@ from agent.student.engine import Request
 from agent.student.server import Needs
 from retrieval.errors import ConfigError, DataError
 from retrieval.images import read_image
-from training.chat import answer_lead, prompt_text, tokenise
+from training.chat import answer_lead, prompt_text, special_tokens_missing, tokenise
 from training.families import load_config, load_processor
 from training.prepare import process
 
@@ -32,6 +32,8 @@ class Ruler:
             self.holds = min(self.holds, config.vllm.max_length)
         self.image_token: str | None = getattr(self._processor, "image_token", None)
         self.lead = answer_lead(self._processor)
+        #: Whether the tokenizer has to add its special tokens, which a server does not do by itself for a chat.
+        self.adds_special = special_tokens_missing(self._processor, prompt_text(self._processor, "a", 0))
         self._counted: dict[tuple[int, int], int] = {}
 
     def lengths(self, requests: Sequence[Request]) -> list[int]:

@@ -269,7 +269,7 @@ class VllmStudent:
     async def _probe(self, probe: Probe, model: str) -> Scored:
         body = await asyncio.to_thread(read_body, _request(probe))
         try:
-            reply = await self._client.post("/v1/chat/completions", {**body, "model": model})
+            reply = await self._send(body, model)
         except RefusedError as error:
             raise StudentError(f"vLLM refuses the canary's prompt: {error}") from None
         ids, values = read_prompt(reply)
@@ -307,7 +307,7 @@ class VllmStudent:
         for _ in range(TRIES + RESTARTS):
             model, life = await self._there(adapter)
             try:
-                return await self._client.post("/v1/chat/completions", {**body, "model": model})
+                return await self._send(body, model)
             except LostError as lost:
                 reason = str(lost)
             except RefusedError as error:
@@ -322,6 +322,11 @@ class VllmStudent:
                 continue
             await self._check_alive(life, model, reason)
         raise RefusedError(f"{reason}, though the server answers others", 0)
+
+    async def _send(self, body: dict[str, Any], model: str) -> Any:
+        assert self._ruler is not None  # it measured what is asked
+        special = {"add_special_tokens": self._ruler.adds_special}
+        return await self._client.post("/v1/chat/completions", {**body, **special, "model": model})
 
     async def _unload(self, name: str, life: int) -> None:
         async with self._turn:
@@ -347,7 +352,7 @@ class VllmStudent:
         except (DataError, RefusedError) as error:
             return Reply(request.id, "", error=str(error))
         text = choice["message"]["content"] or ""
-        lead = self._ruler.lead if self._ruler is not None and not request.prefix else ""
+        lead = "" if request.prefix or self._ruler is None else self._ruler.lead
         return Reply(request.id, text.removeprefix(lead), cut=choice["finish_reason"] == "length")
 
     async def _score(self, request: Request, continuations: Sequence[str], adapter: str | None) -> list[float]:
