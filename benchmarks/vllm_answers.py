@@ -53,7 +53,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        items = load_items(write_items(load_task("extremes"), work, "validation", options.items), None, None).items
+        items = load_items(write_items(load_task("extremes"), "validation", work, options.items), None, None).items
         student = VllmStudent(config, work)
         teacher = Teacher(TeacherConfig(model="none", base_url="http://127.0.0.1:9/v1"), work / "teacher.jsonl")
         try:
