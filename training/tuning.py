@@ -57,11 +57,13 @@ def run(job: TuningJob, stopping: Callable[[], bool]) -> bool:
     trainer.add_callback(keeper)
     trainer.train(resume_from_checkpoint=keeper.resume())
     keeper.log.close()
-    if trainer.state.global_step < arguments.max_steps:
-        return False
-    if trainer.is_world_process_zero():
+    done = trainer.state.global_step >= arguments.max_steps
+    if done and trainer.is_world_process_zero():
         _finish(job, trainer.model, processor, data, arguments.max_steps)
-    return True
+    # Together, and before Python ends: a process group that is still there then aborts the process now and then.
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
+    return bool(done)
 
 
 def _check(data: Prepared, job: TuningJob) -> None:
