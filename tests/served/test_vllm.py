@@ -148,12 +148,12 @@ class Counting:
         patch.setattr(Client, "post", counted)
 
 
-@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(("way", "many"), [(signal.SIGKILL, 500), (signal.SIGSTOP, 80)])
 async def test_a_dead_or_hung_server_is_started_again_and_only_what_was_in_flight_is_asked_twice(
-    vllm_python: str | None, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: signal.Signals
-) -> None:
+    vllm_python: str | None, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: signal.Signals, many: int
+) -> None:  # fmt: skip
     student = VllmStudent(make_config(vllm_python, timeout=20), tmp_path)
-    items = [Request(f"i{n}", f"What is {n % 7} plus {n % 5}? item {n:03}") for n in range(80)]
+    items = [Request(f"i{n}", f"What is {n % 7} plus {n % 5}? item {n:03}") for n in range(many)]
 
     def strike() -> None:
         record = json.loads((tmp_path / "vllm.json").read_text())
@@ -161,13 +161,13 @@ async def test_a_dead_or_hung_server_is_started_again_and_only_what_was_in_fligh
             os.kill(process.pid, way)
         os.kill(record["pid"], way)
 
-    counting = Counting(monkeypatch, 40, strike)
+    counting = Counting(monkeypatch, many // 2, strike)
     try:
         await student.load_adapter("tuned", adapter)
         found = await replies(student, items, "tuned")
     finally:
         await student.close()
-    assert len(found) == 80
+    assert len(found) == many
     assert all(reply.error is None for reply in found.values())
     asked = [count for text, count in counting.sent.items() if "item" in text]
     assert max(asked) == 2

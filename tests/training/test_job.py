@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import json
 import os
 import signal
 import subprocess
@@ -12,9 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 from filelock import FileLock
-from peft import PeftModel
 
 import training.job
 import training.lora
@@ -23,8 +20,6 @@ from retrieval.files import read_json, read_jsonl, write_json
 from tests.full_disk import room_for
 from tests.tiny_student import write_rows
 from training import Progress, TuningJob, TuningResult, tune
-from training.compose import compose
-from training.families import load_model
 
 
 def weights(out: Path) -> bytes:
@@ -310,20 +305,6 @@ async def test_a_disk_that_fills_while_tuning_stops_it_and_it_goes_on_when_there
 async def test_missing_samples_are_named(job: TuningJob, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none.jsonl does not exist"):
         await tune(replace(job, samples=tmp_path / "none.jsonl"))
-
-
-async def test_a_composed_model_says_what_model_and_adapter_say(
-    unbroken: tuple[TuningJob, TuningResult], tmp_path: Path
-) -> None:
-    job, _ = unbroken
-    compose(job.model, job.out, tmp_path / "whole")
-    ids = torch.arange(4, 20)[None]
-    adapted = PeftModel.from_pretrained(load_model(job.model, torch.float32, "eager"), str(job.out))
-    whole = load_model(str(tmp_path / "whole"), torch.float32, "eager")
-    with torch.no_grad():
-        torch.testing.assert_close(whole(input_ids=ids).logits, adapted(input_ids=ids).logits, atol=1e-4, rtol=1e-4)
-    config = json.loads((tmp_path / "whole" / "config.json").read_text())
-    assert config["model_type"] == "llava"
 
 
 @pytest.mark.slow
