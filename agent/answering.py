@@ -1,9 +1,10 @@
 """The student answers items: each answer is scored and written when it arrives, and none is asked for twice."""
 
+import shutil
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -148,11 +149,11 @@ async def evaluate_file(
     read = load_items(items, config.data.images)
     check_read(items, read, config.error_budget)
     scorer = make_scorer(config.data.scorer, read.items, config.data.tolerance)
-    with tempfile.TemporaryDirectory() as scratch:
-        student = make_student(config.student, Path(scratch), lambda line: reporter.say(f"  {escape(line)}"))
-        journal = out.with_suffix(".teacher.jsonl") if out else Path(scratch) / "teacher.jsonl"
+    with _scratch() as scratch:
+        student = make_student(config.student, scratch, lambda line: reporter.say(f"  {escape(line)}"))
+        journal = out.with_suffix(".teacher.jsonl") if out else scratch / "teacher.jsonl"
         teacher = Teacher(config.teacher, journal, say=lambda line: reporter.say(f"  {escape(line)}"))
-        path = out or Path(scratch) / "answers.jsonl"
+        path = out or scratch / "answers.jsonl"
         try:
             if adapter is not None:
                 await student.load_adapter("evaluated", adapter)
@@ -168,3 +169,17 @@ async def evaluate_file(
     figures = evaluate_answers(answers)
     chosen = {"name": scorer.name, "why": scorer.why}
     return {**asdict(figures), "scorer": chosen, "set_aside": [asdict(each) for each in read.set_aside]}
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder that goes at the end, unless the student failed: what it says then may name a log in there."""
+    folder, failed = Path(tempfile.mkdtemp(prefix="gaptutor-")), False
+    try:
+        yield folder
+    except StudentError:
+        failed = True
+        raise
+    finally:
+        if not failed:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,81 +1,21 @@
-"""A server of the user's that refuses, forgets its adapters, or is away for a while: over HTTP, to a stand-in of vLLM's paths.
-
-What vLLM itself does is looked at in tests/served.
-"""
+"""A server of the user's that refuses, forgets its adapters, or is away for a while: over HTTP, to a stand-in of vLLM."""
 
 import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 import agent.student.vllm
 from agent.config import StudentConfig
 from agent.student.engine import Request
 from agent.student.vllm import RESTARTS, VllmStudent
 from retrieval.errors import ConfigError, StudentError
-
-KEY = "stand-in"
-
-
-@dataclass
-class StandIn:
-    """What vLLM's paths answer, and what was asked of them."""
-
-    takes_adapters: bool = True
-    down: int = 0  # so many requests get HTTP 500
-    adapters: list[str] = field(default_factory=list)
-    loaded: list[str] = field(default_factory=list)
-    answered: list[str] = field(default_factory=list)
-
-    def app(self) -> Starlette:
-        return Starlette(
-            routes=[
-                Route("/v1/models", self.models),
-                Route("/v1/chat/completions", self.chat, methods=["POST"]),
-                Route("/v1/load_lora_adapter", self.load, methods=["POST"]),
-                Route("/v1/unload_lora_adapter", self.unload, methods=["POST"]),
-            ]
-        )
-
-    async def models(self, request: HttpRequest) -> Response:
-        if request.headers.get("authorization") != f"Bearer {KEY}":
-            return JSONResponse({"error": "Unauthorized"}, 401)
-        return JSONResponse({"data": [{"id": "theirs", "parent": None, "max_model_len": 512}]})
-
-    async def chat(self, request: HttpRequest) -> Response:
-        body = await request.json()
-        if self.down:
-            self.down -= 1
-            return JSONResponse({"error": {"message": "EngineCore encountered an issue"}}, 500)
-        if body["model"] not in ("theirs", *self.adapters):
-            return JSONResponse({"error": {"message": f"The model `{body['model']}` does not exist."}}, 404)
-        text = body["messages"][0]["content"]
-        if not isinstance(text, str):
-            self.answered.append(text[-1]["text"])
-        said = {"message": {"content": f" by {body['model']}"}, "finish_reason": "stop"}
-        return JSONResponse({"choices": [said]})
-
-    async def load(self, request: HttpRequest) -> Response:
-        if not self.takes_adapters:
-            return JSONResponse({"detail": "Not Found"}, 404)
-        name = (await request.json())["lora_name"]
-        self.adapters.append(name)
-        self.loaded.append(name)
-        return Response("ok")
-
-    async def unload(self, request: HttpRequest) -> Response:
-        self.adapters.remove((await request.json())["lora_name"])
-        return Response("ok")
+from tests.agent.student.stand_in import KEY, StandIn
 
 
 @pytest.fixture

@@ -1,0 +1,93 @@
+"""A stand-in of vLLM, for what a real server does not do on demand; what vLLM itself does is looked at in tests/served."""
+
+import argparse
+import os
+from dataclasses import dataclass, field
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+KEY = "stand-in"
+
+
+@dataclass
+class StandIn:
+    """What vLLM's paths answer, and what was asked of them."""
+
+    model: str = "theirs"
+    key: str = KEY
+    takes_adapters: bool = True
+    asleep: bool = False
+    down: int = 0  # so many requests get HTTP 500
+    adapters: list[str] = field(default_factory=list)
+    loaded: list[str] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/v1/models", self.models),
+                Route("/v1/chat/completions", self.chat, methods=["POST"]),
+                Route("/v1/load_lora_adapter", self.load, methods=["POST"]),
+                Route("/v1/unload_lora_adapter", self.unload, methods=["POST"]),
+                Route("/sleep", self.sleep, methods=["POST"]),
+                Route("/wake_up", self.wake, methods=["POST"]),
+            ]
+        )
+
+    async def models(self, request: HttpRequest) -> Response:
+        if request.headers.get("authorization") != f"Bearer {self.key}":
+            return JSONResponse({"error": "Unauthorized"}, 401)
+        return JSONResponse({"data": [{"id": self.model, "parent": None, "max_model_len": 512}]})
+
+    async def chat(self, request: HttpRequest) -> Response:
+        body = await request.json()
+        if self.down:
+            self.down -= 1
+            return JSONResponse({"error": {"message": "EngineCore encountered an issue"}}, 500)
+        if self.asleep:
+            return JSONResponse({"error": {"message": "the engine is asleep"}}, 500)
+        if body["model"] not in (self.model, *self.adapters):
+            return JSONResponse({"error": {"message": f"The model `{body['model']}` does not exist."}}, 404)
+        text = body["messages"][0]["content"]
+        if not isinstance(text, str):
+            self.answered.append(text[-1]["text"])
+        said = {"message": {"content": f" by {body['model']}"}, "finish_reason": "stop"}
+        return JSONResponse({"choices": [said]})
+
+    async def load(self, request: HttpRequest) -> Response:
+        if not self.takes_adapters:
+            return JSONResponse({"detail": "Not Found"}, 404)
+        name = (await request.json())["lora_name"]
+        self.adapters.append(name)
+        self.loaded.append(name)
+        return Response("ok")
+
+    async def unload(self, request: HttpRequest) -> Response:
+        self.adapters.remove((await request.json())["lora_name"])
+        return Response("ok")
+
+    async def sleep(self, request: HttpRequest) -> Response:
+        self.asleep = True
+        return Response()
+
+    async def wake(self, request: HttpRequest) -> Response:
+        self.asleep = False
+        return Response()
+
+
+def main() -> None:
+    """Serve as vLLM does when it is started with these arguments."""
+    parser = argparse.ArgumentParser()
+    for name in ("--served-model-name", "--host", "--port"):
+        parser.add_argument(name)
+    given, _ = parser.parse_known_args()
+    stand_in = StandIn(given.served_model_name, os.environ["VLLM_API_KEY"])
+    uvicorn.run(stand_in.app(), host=given.host, port=int(given.port), log_level="info")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""A server that is started and ended by us, as a process of its own: what it says when it cannot start, sleep, ports, leftovers.
+
+In the place of vLLM's Python stands a script.
+"""
+
+import json
+import shlex
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from agent.answering import evaluate_file
+from agent.config import RunConfig, StudentConfig
+from agent.console import Reporter
+from agent.student.vllm import VllmStudent
+from retrieval.errors import ConfigError, StudentError
+from retrieval.files import write_jsonl
+from tests.agent.student.test_named_server import asked, texts
+
+Made = Callable[..., VllmStudent]
+SERVES = f'exec {shlex.quote(sys.executable)} -m tests.agent.student.stand_in "$@"'
+
+
+@pytest.fixture
+def make(student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """Makes an engine whose server is this shell script."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+
+    def made(script: str = SERVES, **changed: Any) -> VllmStudent:
+        python = tmp_path / "python"
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        python.chmod(0o755)
+        vllm = {"python": str(python), "concurrency": 4, "start_timeout": 60, **changed}
+        plain = {"model": str(student), "engine": "vllm", "max_new_tokens": 12, "vllm": vllm}
+        return VllmStudent(StudentConfig.model_validate(plain), tmp_path / "run")
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "sentence"),
+    [
+        ("ModuleNotFoundError: No module named 'vllm'", ConfigError, r"vLLM is not installed in .*python; pip install"),
+        (
+            "INFO starting\n  Value error, The checkpoint has model type `new`, which transformers does not know.\n"
+            "RuntimeError: Engine core initialization failed. See root cause above.",
+            StudentError,
+            r"vLLM could not start: The checkpoint has model type `new`.* does not know\.; see .*vllm\.log",
+        ),
+        (
+            "(EngineCore pid=7) ERROR 07-01 [core.py:9] torch.OutOfMemoryError: CUDA out of memory. Tried 2 GiB\n"
+            "RuntimeError: Engine core initialization failed. See root cause above.",
+            StudentError,
+            r"vLLM could not start: CUDA out of memory\. Tried 2 GiB; see ",
+        ),
+        (
+            "api_server.py: error: unrecognized arguments: --nonsense",
+            StudentError,
+            "unrecognized arguments: --nonsense",
+        ),
+        ("", StudentError, "could not start: it said nothing"),
+    ],
+)
+async def test_why_it_could_not_start_is_told(make: Made, said: str, error: type[Exception], sentence: str) -> None:
+    engine = make(f"printf '%s\\n' {shlex.quote(said)} >&2; exit 1" if said else "exit 1")
+    with pytest.raises(error, match=sentence):
+        await texts(engine, asked(2))
+    await engine.close()
+
+
+async def test_one_that_does_not_come_up_is_ended(make: Made, tmp_path: Path) -> None:
+    engine = make("sleep 600", start_timeout=1)
+    with pytest.raises(StudentError, match=r"did not come up within 1 s; see .*vllm\.log, or raise"):
+        await texts(engine, asked(1))
+    assert not (tmp_path / "run" / "vllm.json").exists()
+    assert not [child for child in psutil.Process().children(recursive=True) if child.cmdline()[:1] == ["sleep"]]
+
+
+async def test_a_port_in_use_is_refused_before_anything_starts(make: Made, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"port {port} cannot be used .*student\.vllm\.port"):
+            await texts(make(port=port), asked(1))
+    assert not (tmp_path / "run" / "vllm.log").exists()
+
+
+async def test_what_a_killed_run_left_is_ended_first(make: Made, tmp_path: Path) -> None:
+    left = make()
+    await texts(left, asked(1))
+    record = json.loads((tmp_path / "run" / "vllm.json").read_text())
+    after = make()
+    assert len(await texts(after, asked(2))) == 2
+    assert not psutil.pid_exists(record["pid"]) or psutil.Process(record["pid"]).status() == psutil.STATUS_ZOMBIE
+    await after.close()
+    assert not (tmp_path / "run" / "vllm.json").exists()
+
+
+@pytest.mark.parametrize(("sharing", "starts", "calls"), [("sleep", 1, 1), ("restart", 2, 0), ("shared", 1, 0)])
+async def test_while_an_adapter_is_tuned_the_server_does_as_sharing_says(
+    make: Made, adapters: list[Path], tmp_path: Path, sharing: str, starts: int, calls: int
+) -> None:
+    engine = make(sharing=sharing)
+    await engine.load_adapter("round", adapters[0])
+    first = await texts(engine, asked(2), "round")
+    await engine.release()
+    second = await texts(engine, asked(2), "round")
+    log = (tmp_path / "run" / "vllm.log").read_text()
+    assert log.count("Started server process") == starts
+    assert log.count("POST /sleep?level=1") == log.count("POST /wake_up") == calls
+    assert log.count("POST /v1/load_lora_adapter") == (1 if sharing == "shared" else 2)
+    assert (first == second) == (sharing == "shared"), "an adapter that is loaded again has a new name"
+    await engine.close()
+
+
+async def test_an_evaluation_that_fails_leaves_the_log_that_it_names(
+    make: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = tmp_path / "items.jsonl"
+    write_jsonl(items, [{"question": f"{n} plus 1?", "answer": str(n + 1)} for n in range(3)])
+    student = make("echo 'RuntimeError: no such thing' >&2; exit 1").config
+    teacher = {"model": "expert", "app": "eval.microworld.expert:app"}
+    plain = {
+        "name": "evaluated",
+        "data": {"validation": str(items)},
+        "student": student.model_dump(mode="json"),
+        "teacher": teacher,
+    }
+    config = RunConfig.model_validate({**plain, "pool": {"path": str(items)}})
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(StudentError, match="no such thing; see ") as failed:
+        await evaluate_file(config, items, None, None, Reporter(quiet=True))
+    assert "no such thing" in Path(str(failed.value).rsplit("see ", 1)[1]).read_text()
