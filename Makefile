@@ -35,4 +35,4 @@ test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m 'slow or served or browser' -o timeout=1200 -rs $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-vllm build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
