@@ -64,7 +64,7 @@ class Embedder:
         Raises PoolError if the model cannot be loaded.
         """
         distinct = sorted(set(texts), key=lambda text: (len(text), text))
-        parts = []
+        parts: list[Vectors] = []
         for start in range(0, len(distinct), _SLICE):
             part = distinct[start : start + _SLICE]
             parts.append(
