@@ -41,6 +41,10 @@ class StudentError(GaptutorError, RuntimeError):
     """The student cannot be loaded or has stopped answering."""
 
 
+class AdapterError(StudentError):
+    """An adapter cannot be served: the engine does not take it, or takes it without applying it. The student itself is well."""
+
+
 class TeacherError(GaptutorError, ConnectionError):
     """The teacher was away for too long, or failed more often than the error budget allows."""
 
