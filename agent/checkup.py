@@ -15,6 +15,7 @@ from agent.student import engine_of
 from agent.student.engine import Request
 from agent.student.room import Ruler
 from agent.student.server import free_port, room_for
+from agent.student.vllm import check_served
 from eval.scorers import make_scorer
 from eval.task import load_items
 from retrieval.errors import GaptutorError
@@ -105,6 +106,7 @@ def _engine(config: RunConfig) -> Iterator[Check]:
     if engine == "embedded":
         yield Check("engine", True, False, "embedded (transformers in this process)", "")
         return
+    check_served(config.student)
     if vllm.url:
         yield Check("engine", True, False, f"the vLLM server at {vllm.url} (not asked)", "")
         return

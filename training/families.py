@@ -36,8 +36,9 @@ class Family:
     `model_type` is the configuration's, and `vision` its vision part's where the first leaves it open. `language` is the
     path of the language model inside the model, None where `get_decoder()` has to tell. `plain` says that images enter the
     language model as embeddings in the place of image tokens and nowhere else, all of one size, and that positions count
-    tokens: then an image's features may be computed once, and decoding may be done step by step on token ids. `merged` says
-    that vLLM takes no adapter and is given merged weights.
+    tokens: then an image's features may be computed once, and decoding may be done step by step on token ids. Of vLLM,
+    `merged` says that it takes no adapter and is given merged weights, `scaled` that it counts an image's tokens rightly only
+    where the image has the size that the processor would give it, `unserved` why it cannot serve the family at all.
     """
 
     name: str
@@ -46,6 +47,8 @@ class Family:
     vision: str | None = None
     plain: bool = False
     merged: bool = False
+    scaled: bool = False
+    unserved: str = ""
 
 
 _LANGUAGE = "model.language_model"
@@ -63,8 +66,13 @@ FAMILIES = (
     Family("Gemma 3", "gemma3", _LANGUAGE),
     Family("Idefics3", "idefics3", "model.text_model"),
     Family("SmolVLM2", "smolvlm", "model.text_model"),
-    Family("PaliGemma", "paligemma", _LANGUAGE),
-    Family("Mistral 3", "mistral3", _LANGUAGE),
+    Family(
+        "PaliGemma",
+        "paligemma",
+        _LANGUAGE,
+        unserved="it puts a line break behind every prompt, begun answers too, and reads the question word by word",
+    ),
+    Family("Mistral 3", "mistral3", _LANGUAGE, scaled=True),
 )
 
 

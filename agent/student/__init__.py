@@ -24,7 +24,7 @@ def make_student(config: StudentConfig, work: Path, say: Callable[[str], None]) 
 
 
 def engine_of(config: StudentConfig) -> str:
-    """The engine that `auto` stands for on this machine, or the one that is named."""
+    """The engine that `auto` stands for on this machine and with this model, or the one that is named. Raises ConfigError."""
     if config.engine != "auto":
         return config.engine
     if config.vllm.url:
@@ -32,4 +32,9 @@ def engine_of(config: StudentConfig) -> str:
     import torch
 
     there = config.vllm.python is not None or importlib.util.find_spec("vllm") is not None
-    return "vllm" if there and torch.cuda.is_available() else "embedded"
+    if not (there and torch.cuda.is_available()):
+        return "embedded"
+    from training.families import family_of, load_config
+
+    unserved = family_of(load_config(config.model, config.trust_remote_code)).unserved
+    return "embedded" if unserved else "vllm"

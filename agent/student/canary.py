@@ -26,6 +26,36 @@ class Scored(NamedTuple):
     values: list[float]
 
 
+class Shift(NamedTuple):
+    """What an adapter adds to the log-probabilities (nats) of the probes' tokens: root mean square under peft (`wanted`), on
+    the server (`found`), and of what two runs without it differ by there (`noise`); correlation of the first two (NaN where
+    one is the same for all tokens), and slope of the server's over peft's."""
+
+    wanted: float
+    found: float
+    noise: float
+    correlation: float
+    slope: float
+
+    def __str__(self) -> str:
+        return f"correlation {self.correlation:.4f}, slope {self.slope:.3f}"
+
+
+def measure_shift(
+    probes: Sequence[Probe], adapted: Sequence[Scored], plain: Sequence[Sequence[Scored]] | None
+) -> Shift:
+    """The shift under peft and on the server; arguments as in `check_shift`."""
+    base = _flat([probe.base for probe in probes])
+    wanted, noise = _flat([probe.adapted for probe in probes]) - base, 0.0
+    if plain is not None:
+        first, second = (_flat([scored.values for scored in run]) for run in plain)
+        base, noise = (first + second) / 2, _size(first - second)
+    found = _flat([scored.values for scored in adapted]) - base
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation, slope = np.corrcoef(wanted, found)[0, 1], wanted @ found / (wanted @ wanted)
+    return Shift(_size(wanted), _size(found), noise, float(correlation), float(slope))
+
+
 def check_shift(
     probes: Sequence[Probe], adapted: Sequence[Scored], plain: Sequence[Sequence[Scored]] | None
 ) -> str | None:
@@ -42,22 +72,13 @@ def check_shift(
                 "the server reads an answer as other tokens than the student's own tokenizer; check that it serves the student's "
                 "model with its own chat template"
             )
-    base = _flat([probe.base for probe in probes])
-    wanted = _flat([probe.adapted for probe in probes]) - base
-    if _size(wanted) < LEAST:
-        return f"under peft too it changes nothing (shift {_size(wanted):.4f} nats)"
-    if plain is not None:
-        first, second = (_flat([scored.values for scored in run]) for run in plain)
-        base, noise = (first + second) / 2, _size(first - second)
-    else:
-        noise = 0.0
-    found = _flat([scored.values for scored in adapted]) - base
-    if _size(found) < max(LEAST, NOISE * noise):
-        return f"the server does not apply it (shift {_size(found):.4f} nats, {_size(wanted):.4f} under peft)"
-    correlation = float(np.corrcoef(wanted, found)[0, 1])
-    slope = float(wanted @ found / (wanted @ wanted))
-    if correlation < CORRELATION or not SLOPE[0] <= slope <= SLOPE[1]:
-        return f"the server applies it otherwise than peft (correlation {correlation:.2f}, slope {slope:.2f})"
+    shift = measure_shift(probes, adapted, plain)
+    if shift.wanted < LEAST:
+        return f"under peft too it changes nothing (shift {shift.wanted:.4f} nats)"
+    if shift.found < max(LEAST, NOISE * shift.noise):
+        return f"the server does not apply it (shift {shift.found:.4f} nats, {shift.wanted:.4f} under peft)"
+    if not (shift.correlation >= CORRELATION and SLOPE[0] <= shift.slope <= SLOPE[1]):
+        return f"the server applies it otherwise than peft ({shift})"
     return None
 
 

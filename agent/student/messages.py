@@ -1,28 +1,33 @@
 """A request to the student as chat messages, and what a vLLM server says of the tokens in it."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from agent.student.engine import Request
-from agent.teacher.attachments import data_url, read_picture
+from agent.teacher.attachments import data_url
 
 #: Whatever the model's own generation settings say.
 _GREEDY = {"temperature": 0, "top_p": 1, "top_k": -1, "repetition_penalty": 1.0}
 
 
-def answer_body(request: Request, limit: int) -> dict[str, Any]:
+#: The bytes of an image as they are sent.
+Picture = Callable[[Path], bytes]
+
+
+def answer_body(request: Request, limit: int, picture: Picture) -> dict[str, Any]:
     """The body of a chat completion that answers a request with at most `limit` tokens. Raises DataError if an image cannot be
     read."""
-    return {"messages": _messages(request), "max_tokens": limit, **_GREEDY, **_ending(request)}
+    return {"messages": _messages(request, picture), "max_tokens": limit, **_GREEDY, **_ending(request)}
 
 
-def read_body(request: Request, more: str = "") -> dict[str, Any]:
+def read_body(request: Request, picture: Picture, more: str = "") -> dict[str, Any]:
     """The body of one that tells what each token of a request with `more` behind its prefix is worth; see `read_prompt`."""
     longer = replace(request, prefix=request.prefix + more)
     asked = {"max_tokens": 1, "prompt_logprobs": 0, "return_token_ids": True}
-    return {"messages": _messages(longer), **asked, **_GREEDY, **_ending(longer)}
+    return {"messages": _messages(longer, picture), **asked, **_GREEDY, **_ending(longer)}
 
 
 def read_prompt(reply: Any) -> tuple[list[int], list[float]]:
@@ -50,9 +55,9 @@ def _ending(request: Request) -> dict[str, bool]:
     return {"continue_final_message": True, "add_generation_prompt": False} if request.prefix else {}
 
 
-def _messages(request: Request) -> list[dict[str, Any]]:
+def _messages(request: Request, picture: Picture) -> list[dict[str, Any]]:
     """Images first, and in the request itself: the server fetches nothing."""
-    pictures = [{"type": "image_url", "image_url": {"url": data_url(read_picture(path))}} for path in request.images]
+    pictures = [{"type": "image_url", "image_url": {"url": data_url(picture(path))}} for path in request.images]
     text = {"type": "text", "text": request.prompt}
     messages: list[dict[str, Any]] = [{"role": "user", "content": [*pictures, text]}]
     if request.prefix:

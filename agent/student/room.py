@@ -1,5 +1,7 @@
-"""How much room a student's server needs for a list of requests, counted before it starts: what vLLM would refuse later."""
+"""What a student's server must be given: room for a list of requests, counted before it starts (what vLLM would refuse later),
+and images of a size that it counts as the student's processor does."""
 
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,11 @@ from PIL import Image
 from agent.config import StudentConfig
 from agent.student.engine import Request
 from agent.student.server import Needs
+from agent.teacher.attachments import read_picture
 from retrieval.errors import ConfigError, DataError
 from retrieval.images import read_image
 from training.chat import answer_lead, prompt_text, special_tokens_missing, tokenise
-from training.families import load_config, load_processor
+from training.families import family_of, load_config, load_processor
 from training.prepare import process
 
 #: Lengths are rounded up to a multiple of this, so that a later, slightly longer list needs no new server.
@@ -26,7 +29,9 @@ class Ruler:
         """Raises ConfigError if the model's folder is none."""
         self._config = config
         self._processor = load_processor(config.model, config.trust_remote_code)
-        text = load_config(config.model, config.trust_remote_code).get_text_config()
+        settings = load_config(config.model, config.trust_remote_code)
+        self._scaled = family_of(settings).scaled
+        text = settings.get_text_config()
         self.holds = int(getattr(text, "max_position_embeddings", 0) or 2**20)
         if config.vllm.max_length is not None:
             self.holds = min(self.holds, config.vllm.max_length)
@@ -35,6 +40,7 @@ class Ruler:
         #: Whether the tokenizer has to add its special tokens, which a server does not do by itself for a chat.
         self.adds_special = special_tokens_missing(self._processor, prompt_text(self._processor, "a", 0))
         self._counted: dict[tuple[int, int], int] = {}
+        self._scales_to: dict[tuple[int, int], tuple[int, int]] = {}
 
     def lengths(self, requests: Sequence[Request]) -> list[int]:
         """Tokens of each prompt with its images, and of the longest answer; an image that cannot be read counts nothing."""
@@ -50,6 +56,21 @@ class Ruler:
             )
         length = min(self.holds, -(-max(fitting) // STEP) * STEP)
         return Needs(self._config.vllm.max_length or length, max(1, max(len(r.images) for r in requests)))
+
+    def picture(self, path: Path) -> bytes:
+        """An image as it is sent: its file, or, where vLLM would otherwise count other tokens than the student's processor
+        makes of it, a PNG of what that processor scales it to. Raises DataError if it cannot be read."""
+        if not self._scaled:
+            return read_picture(path)
+        image = read_image(path)
+        if image.size not in self._scales_to:
+            inputs = process(self._processor, [prompt_text(self._processor, "a", 1)], [[image]])
+            height, width = inputs["image_sizes"][0].tolist()
+            self._scales_to[image.size] = (width, height)
+        buffer = io.BytesIO()
+        how = Image.Resampling(self._processor.image_processor.resample)
+        image.resize(self._scales_to[image.size], how).save(buffer, "PNG")
+        return buffer.getvalue()
 
     def _length(self, request: Request) -> int:
         text = prompt_text(self._processor, request.prompt, len(request.images)) + request.prefix

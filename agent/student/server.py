@@ -189,6 +189,9 @@ class OwnServer:
             "--max-model-len": needs.length,
             "--limit-mm-per-prompt": json.dumps({"image": needs.images, "video": 0}),
             "--dtype": config.dtype,
+            # Of a checkpoint that comes in Mistral's own format as well, vLLM would take that one, with other names of weights.
+            "--config-format": "hf",
+            "--tokenizer-mode": "hf",
             "--gpu-memory-utilization": vllm.gpu_memory,
             "--seed": 0,
         }

@@ -22,7 +22,7 @@ from safetensors import safe_open
 
 from agent.config import StudentConfig
 from agent.student.adapters import check_adapter
-from agent.student.canary import Scored, check_shift
+from agent.student.canary import Scored, check_shift, measure_shift
 from agent.student.engine import Reply, Request
 from agent.student.messages import answer_body, mean_tails, read_body, read_prompt
 from agent.student.room import Ruler
@@ -31,7 +31,7 @@ from agent.teacher.stream import all_done, as_done
 from retrieval.errors import ConfigError, DataError, StudentError
 from retrieval.files import file_digest, read_json
 from training.canary import Probe, read_probes
-from training.families import check_model, family_of, load_config
+from training.families import family_of, load_config
 from training.merge import merged_folder
 
 #: Times that a server is started again because it died or hung.
@@ -70,9 +70,9 @@ class VllmStudent:
     def __init__(self, config: StudentConfig, work: Path, say: Callable[[str], None] = lambda line: None) -> None:
         """`work`: where log and merged weights go. `say` gets a line for what a user would want to know.
 
-        Raises ConfigError if the model is none, or the key of a server is not set.
+        Raises ConfigError if the model is none or of a family that vLLM cannot serve, or the key of a server is not set.
         """
-        check_model(config.model)
+        check_served(config)
         self.config, self._work, self._say = config, work, say
         self._server: OwnServer | NamedServer = NamedServer(config) if config.vllm.url else OwnServer(config, work)
         self._ruler: Ruler | None = None
@@ -161,6 +161,12 @@ class VllmStudent:
     @property
     def _client(self) -> Client:
         return self._server.client
+
+    @property
+    def _measured(self) -> Ruler:
+        """What `_make_room` has measured the requests with."""
+        assert self._ruler is not None
+        return self._ruler
 
     @cached_property
     def _merges(self) -> bool:
@@ -255,6 +261,8 @@ class VllmStudent:
         plain = [await self._probe_all(probes, base) for _ in range(2)] if base is not None else None
         refusal = check_shift(probes, adapted, plain)
         if refusal is None:
+            if probes:
+                self._say(f"the canary passes: {measure_shift(probes, adapted, plain)}")
             return
         if base is not None:
             with contextlib.suppress(LostError, RefusedError):
@@ -267,7 +275,7 @@ class VllmStudent:
         return [await self._probe(probe, model) for probe in probes]
 
     async def _probe(self, probe: Probe, model: str) -> Scored:
-        body = await asyncio.to_thread(read_body, _request(probe))
+        body = await asyncio.to_thread(read_body, _request(probe), self._measured.picture)
         try:
             reply = await self._send(body, model)
         except RefusedError as error:
@@ -324,8 +332,7 @@ class VllmStudent:
         raise RefusedError(f"{reason}, though the server answers others", 0)
 
     async def _send(self, body: dict[str, Any], model: str) -> Any:
-        assert self._ruler is not None  # it measured what is asked
-        special = {"add_special_tokens": self._ruler.adds_special}
+        special = {"add_special_tokens": self._measured.adds_special}
         return await self._client.post("/v1/chat/completions", {**body, **special, "model": model})
 
     async def _unload(self, name: str, life: int) -> None:
@@ -347,18 +354,19 @@ class VllmStudent:
     async def _answer(self, request: Request, adapter: str | None) -> Reply:
         try:
             self._check_text(request)
-            body = await asyncio.to_thread(answer_body, request, self.config.max_new_tokens)
+            body = await asyncio.to_thread(answer_body, request, self.config.max_new_tokens, self._measured.picture)
             choice = (await self._ask(body, adapter))["choices"][0]
         except (DataError, RefusedError) as error:
             return Reply(request.id, "", error=str(error))
         text = choice["message"]["content"] or ""
-        lead = "" if request.prefix or self._ruler is None else self._ruler.lead
+        lead = "" if request.prefix else self._measured.lead
         return Reply(request.id, text.removeprefix(lead), cut=choice["finish_reason"] == "length")
 
     async def _score(self, request: Request, continuations: Sequence[str], adapter: str | None) -> list[float]:
         try:
             self._check_text(request)
-            bodies = [await asyncio.to_thread(read_body, request, more) for more in ("", *continuations)]
+            picture = self._measured.picture
+            bodies = [await asyncio.to_thread(read_body, request, picture, more) for more in ("", *continuations)]
             given, *rows = [read_prompt(await self._ask(body, adapter)) for body in bodies]
         except (DataError, RefusedError):
             return [float("nan")] * len(continuations)
@@ -366,9 +374,18 @@ class VllmStudent:
         return [mean if more else 0.0 for more, mean in zip(continuations, means, strict=True)]
 
     def _check_text(self, request: Request) -> None:
-        mark = self._ruler.image_token if self._ruler is not None else None
+        mark = self._measured.image_token
         if mark and mark in request.prompt + request.prefix:
             raise DataError(f"its text holds the model's image token {mark}; take it out")
+
+
+def check_served(config: StudentConfig) -> None:
+    """Raise ConfigError if the model is none or of a family that vLLM cannot serve."""
+    family = family_of(load_config(config.model, config.trust_remote_code))
+    if family.unserved:
+        raise ConfigError(
+            f"vLLM cannot serve {family.name} as it was trained: {family.unserved}; set student.engine to embedded"
+        )
 
 
 def _request(probe: Probe) -> Request:

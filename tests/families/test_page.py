@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.families.conftest import Made
 from tests.small_models import SMALL
+from tests.small_models.fixtures import Made
 from training.families import FAMILIES, family_of, load_config
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"

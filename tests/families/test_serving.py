@@ -14,7 +14,7 @@ from agent.config import StudentConfig
 from agent.student.embedded import EmbeddedStudent
 from agent.student.engine import Request
 from retrieval.images import read_image
-from tests.families.conftest import Made
+from tests.small_models.fixtures import Made
 from training.chat import answer_lead, prompt_text, tokenise
 from training.families import load_model, load_processor
 from training.merge import merge

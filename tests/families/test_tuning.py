@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from retrieval.files import read_json
-from tests.families.conftest import Made, tuning_job
 from tests.small_models import SMALL
+from tests.small_models.fixtures import Made, tuning_job
 from training import tune
 from training.batches import Encoded
 from training.chat import ChatFormat

@@ -12,8 +12,11 @@ import pytest_asyncio
 from agent.config import StudentConfig
 from agent.student.engine import Request
 from eval.microworld import WEIGHTS
+from tests.small_models.fixtures import made, pictures, samples, tuned
 from tests.tiny_student import COLOURS, make_picture, make_samples
 from training import TuningJob, tune
+
+__all__ = ["made", "pictures", "samples", "tuned"]
 
 PROMPT = "What colour is it?"
 
