@@ -62,10 +62,8 @@ def check_shift(
     """Why the adapter is refused, None if it acts as under peft.
 
     `adapted`: each probe through the adapter on the server; `plain`: twice each through the base model there, None where merged
-    weights are served and the server has no base: then peft's base stands in for it. Without probes nothing can be compared.
+    weights are served and the server has no base: then peft's base stands in for it.
     """
-    if not probes:
-        return None
     for probe, scored in zip(probes, adapted, strict=True):
         if probe.tokens != scored.tokens:
             return (
@@ -84,6 +82,11 @@ def check_shift(
 
 def _flat(rows: Sequence[Sequence[float]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.maximum(np.array([value for row in rows for value in row], dtype=np.float64), FLOOR)
+
+
+def size_of(one: Sequence[float], other: Sequence[float]) -> float:
+    """Root mean square (nats) of what two rows of log-probabilities differ by."""
+    return _size(_flat([one]) - _flat([other]))
 
 
 def _size(shift: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:

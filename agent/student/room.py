@@ -55,7 +55,9 @@ class Ruler:
                 "lower student.max_new_tokens, or raise student.vllm.max_length"
             )
         length = min(self.holds, -(-max(fitting) // STEP) * STEP)
-        return Needs(self._config.vllm.max_length or length, max(1, max(len(r.images) for r in requests)))
+        return Needs(
+            self.holds if self._config.vllm.max_length else length, max(1, max(len(r.images) for r in requests))
+        )
 
     def picture(self, path: Path) -> bytes:
         """An image as it is sent: its file, or, where vLLM would otherwise count other tokens than the student's processor

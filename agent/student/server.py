@@ -22,7 +22,8 @@ import httpx2
 import psutil
 
 from agent.config import StudentConfig
-from retrieval.errors import ConfigError, StudentError
+from agent.teacher.key import forms_of, read_key
+from retrieval.errors import ConfigError, StudentError, TeacherSetupError
 from retrieval.files import read_json, storage_errors, write_json
 
 #: Name under which the base model, or merged weights, are served.
@@ -86,6 +87,7 @@ class Client:
 
     def __init__(self, url: str, key: str, timeout: float, connections: int) -> None:
         self.url, self.key = url, key
+        self._shown_keys = forms_of(key)
         limits = httpx2.Limits(max_connections=connections + 4, max_keepalive_connections=connections + 4)
         self._http = httpx2.AsyncClient(
             base_url=url,
@@ -104,10 +106,7 @@ class Client:
             raise LostError("no answer in time") from None
         except httpx2.HTTPError as error:
             raise LostError(f"no connection ({error or type(error).__name__})") from None
-        if reply.status_code >= 500:
-            raise LostError(f"HTTP {reply.status_code}: {_reason(reply.text)}")
-        if reply.status_code != 200:
-            raise RefusedError(_reason(reply.text), reply.status_code)
+        self._check(reply)
         with contextlib.suppress(ValueError):
             return reply.json()
         return reply.text
@@ -118,10 +117,22 @@ class Client:
             reply = await self._http.get("/v1/models", timeout=PROBE_SECONDS)
         except httpx2.HTTPError as error:
             raise LostError(f"no connection ({error or type(error).__name__})") from None
-        if reply.status_code != 200:
-            raise RefusedError(_reason(reply.text), reply.status_code)
-        found: list[dict[str, Any]] = reply.json()["data"]
+        self._check(reply)
+        try:
+            found: list[dict[str, Any]] = reply.json()["data"]
+        except (ValueError, KeyError, TypeError):
+            raise RefusedError("no list of models came back", reply.status_code) from None
         return found
+
+    def _check(self, reply: httpx2.Response) -> None:
+        if reply.status_code == 200:
+            return
+        reason = _reason(reply.text)
+        for form in self._shown_keys:
+            reason = reason.replace(form, "[key]")
+        if reply.status_code >= 500:
+            raise LostError(f"HTTP {reply.status_code}: {reason}")
+        raise RefusedError(reason, reply.status_code)
 
     async def probe(self, model: str) -> None:
         """Raise LostError if the engine does not say a single token; /health can answer while it is dead."""
@@ -189,9 +200,10 @@ class OwnServer:
             "--max-model-len": needs.length,
             "--limit-mm-per-prompt": json.dumps({"image": needs.images, "video": 0}),
             "--dtype": config.dtype,
-            # Of a checkpoint that comes in Mistral's own format as well, vLLM would take that one, with other names of weights.
+            # Of a checkpoint that holds Mistral's own format as well, vLLM would take that one, with other names of weights.
             "--config-format": "hf",
             "--tokenizer-mode": "hf",
+            "--load-format": "hf",
             "--gpu-memory-utilization": vllm.gpu_memory,
             "--seed": 0,
         }
@@ -270,15 +282,22 @@ class OwnServer:
 
 
 def _end_group(pid: int, began: float, ours: bool) -> None:
-    """Kill the processes of a group, if its first one is still the one that was started or all of it is ours."""
-    if not ours:
-        try:
-            if abs(psutil.Process(pid).create_time() - began) > 1:
-                return
-        except psutil.NoSuchProcess:
-            return
+    """Kill the processes of a group, unless its number has gone to others since."""
+    if not ours and not _is_left(pid, began):
+        return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def _is_left(pid: int, began: float) -> bool:
+    """Whether the group is that of the server that was started then; its first process may have died before its engine."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return abs(psutil.Process(pid).create_time() - began) <= 1
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getpgid(process.pid) == pid and "vllm" in " ".join(process.cmdline()).lower():
+                return True
+    return False
 
 
 class NamedServer:
@@ -287,11 +306,14 @@ class NamedServer:
     def __init__(self, config: StudentConfig) -> None:
         vllm = config.vllm
         assert vllm.url is not None
-        key = os.environ.get(vllm.api_key_env or "", "").strip()
+        try:
+            key = read_key(vllm.api_key_env or "")
+        except TeacherSetupError as error:
+            raise ConfigError(str(error)) from None
         if vllm.api_key_env and not key:
             raise ConfigError(f"{vllm.api_key_env} is not set; export it with the key of {vllm.url}")
         self._config = vllm
-        self.model = ""
+        self.model, self.root = "", ""
         self.client = Client(vllm.url.rstrip("/").removesuffix("/v1"), key, vllm.timeout, vllm.concurrency)
 
     async def start(self, model: str, needs: Needs) -> None:
@@ -304,10 +326,10 @@ class NamedServer:
             if base is None:
                 raise ConfigError(f"the server at {url} serves no model; start it with the student's")
             await self.client.probe(base["id"])
-            self.model = base["id"]
+            self.model, self.root = base["id"], base.get("root") or ""
         except LostError as error:
             if self.model:
-                raise
+                raise  # it was there before: it is waited for
             raise StudentError(
                 f"the vLLM server at {url} does not answer ({error}); start it, or check student.vllm.url"
             ) from None

@@ -11,9 +11,10 @@ that was killed and goes on can give another answer where two tokens are about e
 import asyncio
 import contextlib
 import itertools
+import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,15 @@ from safetensors import safe_open
 
 from agent.config import StudentConfig
 from agent.student.adapters import check_adapter
-from agent.student.canary import Scored, check_shift, measure_shift
 from agent.student.engine import Reply, Request
 from agent.student.messages import answer_body, mean_tails, read_body, read_prompt
+from agent.student.probing import look, request_of
 from agent.student.room import Ruler
 from agent.student.server import SERVED, Client, LostError, NamedServer, Needs, OwnServer, RefusedError, room_for
 from agent.teacher.stream import all_done, as_done
-from retrieval.errors import ConfigError, DataError, StudentError
+from retrieval.errors import AdapterError, ConfigError, DataError, StudentError
 from retrieval.files import file_digest, read_json
-from training.canary import Probe, read_probes
+from training.canary import read_probes
 from training.families import family_of, load_config
 from training.merge import merged_folder
 
@@ -38,16 +39,21 @@ from training.merge import merged_folder
 RESTARTS = 3
 #: Seconds to wait, once, twice, three times as long, for a server that its user has to bring back.
 AWAY = 30.0
-#: Times that one request is asked before it is given up, where the engine lives and answers others.
-TRIES = 3
+#: Times that one request is asked before it is given up: where the engine lives and answers others, and where it was lost.
+TRIES, LOSSES = 3, 2
+#: What vLLM says of a family that it takes no adapter for.
+_NO_ADAPTERS = "does not support LoRA"
 
 
 @dataclass
 class Adapter:
-    """An adapter that the loop has loaded: its folder, and its name on the server that is up ("" if it is not there)."""
+    """An adapter that the loop has loaded: its folder, its name on the server that is up ("" if it is not there), the folder
+    of the weights that it was merged into, and why the canary refuses it ("" if it does not)."""
 
     path: Path
     served: str = ""
+    merged: Path | None = None
+    refusal: str = ""
 
 
 @dataclass
@@ -58,6 +64,7 @@ class _Up:
     needs: Needs | None
     life: int
     asleep: bool = False
+    slept: bool = False
 
     def holds(self, needs: Needs) -> bool:
         """Whether there is room."""
@@ -79,10 +86,12 @@ class VllmStudent:
         self._needs = Needs()
         self._up: _Up | None = None
         self._lives = itertools.count(1)
-        self._names = itertools.count(1)
+        # A server of the user's may still have what an earlier process of the run loaded.
+        self._names = (f"{secrets.token_hex(3)}-{number}" for number in itertools.count(1))
         self._restarts = 0
         self._adapters: dict[str, Adapter] = {}
-        self._turn = asyncio.Lock()
+        self._turn, self._suspects = asyncio.Lock(), asyncio.Lock()
+        self._closed = False
 
     async def answer(
         self, requests: Sequence[Request], adapter: str | None = None, done: Collection[str] = ()
@@ -153,6 +162,7 @@ class VllmStudent:
 
     async def close(self) -> None:
         """See `Student.close`."""
+        self._closed = True
         if self.config.vllm.url:
             for name in list(self._adapters):
                 await self.drop_adapter(name)
@@ -170,7 +180,7 @@ class VllmStudent:
 
     @cached_property
     def _merges(self) -> bool:
-        """Whether merged weights are served."""
+        """Whether merged weights are served; also set when vLLM turns out to take no adapter."""
         vllm = self.config.vllm
         if vllm.serve != "auto" or vllm.url:
             return vllm.serve == "merged"
@@ -181,7 +191,7 @@ class VllmStudent:
         if self._ruler is None:
             self._ruler = await asyncio.to_thread(Ruler, self.config)
         ruler = self._ruler
-        probes = [_request(probe) for adapter in self._adapters.values() for probe in read_probes(adapter.path)]
+        probes = [request_of(probe) for adapter in self._adapters.values() for probe in read_probes(adapter.path)]
         asked = [*requests, *probes]
         lengths = await asyncio.to_thread(ruler.lengths, asked)
         self._needs |= ruler.needs(asked, lengths)
@@ -208,19 +218,33 @@ class VllmStudent:
         raise StudentError(f"the student's server does not stay up; see {self._work / 'vllm.log'}")
 
     async def _bring_up(self, adapter: Adapter | None) -> tuple[str, int]:
+        if adapter is not None and adapter.refusal:
+            raise AdapterError(adapter.refusal)
         merged = adapter if self._merges else None
         model = self.config.model if merged is None else await self._merged(merged)
         if self._up is not None and (self._up.model != model or not self._up.holds(self._needs)):
             await self._down()
         if self._up is None:
-            await self._server.start(model, self._needs)
+            if self._closed:
+                raise StudentError("the student was closed")
+            try:
+                await self._server.start(model, self._needs)
+            except StudentError as error:
+                if _NO_ADAPTERS not in str(error) or self.config.vllm.serve != "auto":
+                    raise
+                self._say("vLLM takes no adapter for the student's family, so merged weights are served")
+                self._merges, self._needs = True, replace(self._needs, rank=0, layers=frozenset())
+                return await self._bring_up(adapter)
             self._up = _Up(model, None if self.config.vllm.url else self._needs, next(self._lives))
+            self._say_if_other()
             if merged is not None:
                 await self._look_at(merged, SERVED)
         elif self._up.asleep:
             await self._wake()
-            self._up = _Up(model, self._up.needs, next(self._lives))
+            self._up = _Up(model, self._up.needs, next(self._lives), slept=True)
             await self._forget()
+            if merged is not None:
+                await self._look_at(merged, SERVED)
         base = self._server.model if isinstance(self._server, NamedServer) else SERVED
         if adapter is None or merged is not None:
             return base, self._up.life
@@ -235,53 +259,63 @@ class VllmStudent:
         except RefusedError as error:
             raise LostError(f"it does not wake up: {error}") from None
 
+    def _say_if_other(self) -> None:
+        """A server of the user's may serve the student from another folder, or another model; only its name tells."""
+        if isinstance(self._server, NamedServer) and self._server.root:
+            root, model = self._server.root, self.config.model
+            if Path(root).name != Path(model).name:
+                self._say(
+                    f"the server at {self.config.vllm.url} serves {root}; it should be the student's model, {model}"
+                )
+
     async def _merged(self, adapter: Adapter) -> str:
-        trust = self.config.trust_remote_code
-        return str(await merged_folder(self.config.model, adapter.path, self._work / "vllm", trust))
+        if adapter.merged is None or not adapter.merged.is_dir():
+            trust = self.config.trust_remote_code
+            adapter.merged = await merged_folder(self.config.model, adapter.path, self._work / "vllm", trust)
+        return str(adapter.merged)
 
     async def _load(self, adapter: Adapter, base: str) -> None:
         digest = file_digest(adapter.path / "adapter_model.safetensors")
         served = f"{adapter.path.parent.name}-{digest[:12]}-{next(self._names)}"
         try:
             await self._client.post("/v1/load_lora_adapter", {"lora_name": served, "lora_path": str(adapter.path)})
-        except RefusedError as error:
-            if error.status == 404 and self.config.vllm.url:
+        except (LostError, RefusedError) as error:
+            if isinstance(error, LostError):
+                # An engine that lives answers so too where it cannot take an adapter.
+                await self._client.probe(base)
+            if self.config.vllm.url:
                 raise ConfigError(
-                    f"the server at {self.config.vllm.url} takes no adapters ({error}); start it with --enable-lora and "
-                    f"VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and let it read {adapter.path}"
+                    f"the server at {self.config.vllm.url} does not take the adapter ({error}); start it with --enable-lora "
+                    f"--max-lora-rank {room_for(self._needs.rank)} and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and let it read "
+                    f"{adapter.path}"
                 ) from None
-            raise StudentError(f"vLLM does not take the adapter in {adapter.path}: {error}") from None
+            raise AdapterError(f"vLLM does not take the adapter in {adapter.path}: {error}") from None
         await self._look_at(adapter, served, base)
         adapter.served = served
 
     async def _look_at(self, adapter: Adapter, served: str, base: str | None = None) -> None:
-        """The canary; raises StudentError if what is served does not answer as the adapter does under peft."""
+        """The canary; raises AdapterError if what is served does not answer as the adapter does under peft."""
         probes = await asyncio.to_thread(read_probes, adapter.path)
-        adapted = await self._probe_all(probes, served)
-        plain = [await self._probe_all(probes, base) for _ in range(2)] if base is not None else None
-        refusal = check_shift(probes, adapted, plain)
+        try:
+            refusal, measured = await look(probes, self._read, served, base)
+        except RefusedError as error:
+            raise StudentError(f"the student's server refuses the canary's prompt: {error}") from None
         if refusal is None:
-            if probes:
-                self._say(f"the canary passes: {measure_shift(probes, adapted, plain)}")
+            self._say(f"the canary passes: {measured}")
             return
+        if self._up is not None and self._up.slept:
+            raise LostError(f"after its sleep the canary refuses the adapter: {refusal}")
         if base is not None:
             with contextlib.suppress(LostError, RefusedError):
                 await self._client.post("/v1/unload_lora_adapter", {"lora_name": served})
         else:
             await self._down()
-        raise StudentError(f"the canary refuses the adapter in {adapter.path}: {refusal}")
+        adapter.refusal = f"the canary refuses the adapter in {adapter.path}: {refusal}"
+        raise AdapterError(adapter.refusal)
 
-    async def _probe_all(self, probes: Sequence[Probe], model: str) -> list[Scored]:
-        return [await self._probe(probe, model) for probe in probes]
-
-    async def _probe(self, probe: Probe, model: str) -> Scored:
-        body = await asyncio.to_thread(read_body, _request(probe), self._measured.picture)
-        try:
-            reply = await self._send(body, model)
-        except RefusedError as error:
-            raise StudentError(f"vLLM refuses the canary's prompt: {error}") from None
-        ids, values = read_prompt(reply)
-        return Scored(ids[-len(probe.tokens) :], values[-len(probe.tokens) :])
+    async def _read(self, request: Request, model: str) -> tuple[list[int], list[float]]:
+        body = await asyncio.to_thread(read_body, request, self._measured.picture)
+        return read_prompt(await self._send(body, model))
 
     async def _forget(self) -> None:
         """Adapters count as not loaded: the server is new, or has slept."""
@@ -311,45 +345,62 @@ class VllmStudent:
 
     async def _ask(self, body: dict[str, Any], adapter: str | None) -> Any:
         """One request to the model or adapter, through restarts. Raises RefusedError, StudentError."""
-        reason = ""
-        for _ in range(TRIES + RESTARTS):
-            model, life = await self._there(adapter)
-            try:
-                return await self._send(body, model)
-            except LostError as lost:
-                reason = str(lost)
-            except RefusedError as error:
-                if error.status in (401, 403):
-                    raise StudentError(
-                        f"the student's server refuses the key (HTTP {error.status}: {error}); check student.vllm.api_key_env"
-                    ) from None
-                if error.status != 404 or adapter is None:
-                    raise
-                reason = str(error)  # a server that was started again by its owner has no adapters
-                await self._unload(adapter, life)
-                continue
-            await self._check_alive(life, model, reason)
+        tries, losses, reason = 0, 0, ""
+        while tries < TRIES and losses < LOSSES:
+            # What was in flight when the engine was lost is asked one by one: a request that ends it, ends it alone.
+            async with self._suspects if losses else contextlib.nullcontext():
+                model, life = await self._there(adapter)
+                try:
+                    return await self._send(body, model)
+                except LostError as lost:
+                    reason = str(lost)
+                    alive = await self._is_alive(life, model, reason)
+                    tries, losses = tries + alive, losses + (not alive)
+                except RefusedError as error:
+                    if error.status in (401, 403):
+                        raise StudentError(
+                            f"the student's server refuses the key (HTTP {error.status}: {error}); "
+                            "check student.vllm.api_key_env"
+                        ) from None
+                    if error.status != 404 or adapter is None:
+                        raise
+                    reason = str(error)  # a server that was started again by its owner has no adapters
+                    await self._mark_gone(life)
+                    tries += 1
+        if losses == LOSSES:
+            raise RefusedError(f"the server was lost {LOSSES} times while this was asked ({reason})", 0)
         raise RefusedError(f"{reason}, though the server answers others", 0)
 
     async def _send(self, body: dict[str, Any], model: str) -> Any:
         special = {"add_special_tokens": self._measured.adds_special}
         return await self._client.post("/v1/chat/completions", {**body, **special, "model": model})
 
-    async def _unload(self, name: str, life: int) -> None:
+    async def _mark_gone(self, life: int) -> None:
+        """Have adapters loaded again, unless that was seen to since."""
         async with self._turn:
             if self._up is not None and self._up.life == life:
-                self._adapters[name].served = ""
-                self._up.life = next(self._lives)
+                self._gone()
 
-    async def _check_alive(self, life: int, model: str, reason: str) -> None:
-        """See whether the engine still answers; if not, and nobody else has seen to it, make ready for another start."""
+    def _gone(self) -> None:
+        for adapter in self._adapters.values():
+            adapter.served = ""
+        if self._up is not None:
+            self._up.life = next(self._lives)
+
+    async def _is_alive(self, life: int, model: str, reason: str) -> bool:
+        """Whether the engine that was asked still answers; if not, and nobody else has seen to it, make ready for another
+        start."""
         async with self._turn:
             if self._up is None or self._up.life != life:
-                return
+                return False
             try:
                 await self._client.probe(model)
             except LostError:
                 await self._lost(reason)
+                return False
+            except RefusedError:
+                self._gone()  # it is another life already, without its adapters
+            return True
 
     async def _answer(self, request: Request, adapter: str | None) -> Reply:
         try:
@@ -386,10 +437,6 @@ def check_served(config: StudentConfig) -> None:
         raise ConfigError(
             f"vLLM cannot serve {family.name} as it was trained: {family.unserved}; set student.engine to embedded"
         )
-
-
-def _request(probe: Probe) -> Request:
-    return Request("", probe.prompt, tuple(Path(image) for image in probe.images), probe.answer)
 
 
 def _needs_of(path: Path, merged: bool) -> Needs:

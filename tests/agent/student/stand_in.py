@@ -1,13 +1,14 @@
 """A stand-in of vLLM, for what a real server does not do on demand; what vLLM itself does is looked at in tests/served."""
 
 import argparse
+import asyncio
 import os
 from dataclasses import dataclass, field
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 KEY = "stand-in"
@@ -20,7 +21,15 @@ class StandIn:
     model: str = "theirs"
     key: str = KEY
     takes_adapters: bool = True
+    broken_adapters: bool = False  # HTTP 500 to any, as vLLM answers where the rank is too high
+    deadly: str = (
+        ""  # a prompt that ends the engine, which then is there again without adapters, and so is all in flight
+    )
+    page: bool = False  # HTML instead of a list of models
+    root: str | None = None
+    effect: float = 1.0  # what an adapter adds to a log-probability
     asleep: bool = False
+    lives: int = 0
     down: int = 0  # so many requests get HTTP 500
     adapters: list[str] = field(default_factory=list)
     loaded: list[str] = field(default_factory=list)
@@ -41,7 +50,9 @@ class StandIn:
     async def models(self, request: HttpRequest) -> Response:
         if request.headers.get("authorization") != f"Bearer {self.key}":
             return JSONResponse({"error": "Unauthorized"}, 401)
-        return JSONResponse({"data": [{"id": self.model, "parent": None, "max_model_len": 512}]})
+        if self.page:
+            return HTMLResponse("<p>Welcome")
+        return JSONResponse({"data": [{"root": self.root, "id": self.model, "parent": None, "max_model_len": 512}]})
 
     async def chat(self, request: HttpRequest) -> Response:
         body = await request.json()
@@ -52,7 +63,24 @@ class StandIn:
             return JSONResponse({"error": {"message": "the engine is asleep"}}, 500)
         if body["model"] not in (self.model, *self.adapters):
             return JSONResponse({"error": {"message": f"The model `{body['model']}` does not exist."}}, 404)
+        if "prompt_logprobs" in body:
+            value = -3.0 + self.effect * (body["model"] != self.model)
+            read = {
+                "prompt_token_ids": [1, 2, 3],
+                "prompt_logprobs": [None, {"2": {"logprob": value}}, {"3": {"logprob": value}}],
+            }
+            return JSONResponse({"choices": [], **read})
         text = body["messages"][0]["content"]
+        if self.deadly and not isinstance(text, str):
+            lives = self.lives
+            if text[-1]["text"] == self.deadly:
+                self.lives += 1
+                self.adapters.clear()
+                self.down = 1  # the probe that looks whether it lives
+                return JSONResponse({"error": {"message": "EngineCore encountered an issue"}}, 500)
+            await asyncio.sleep(0.1)
+            if lives != self.lives:
+                return JSONResponse({"error": {"message": "EngineCore encountered an issue"}}, 500)
         if not isinstance(text, str):
             self.answered.append(text[-1]["text"])
         said = {"message": {"content": f" by {body['model']}"}, "finish_reason": "stop"}
@@ -61,7 +89,11 @@ class StandIn:
     async def load(self, request: HttpRequest) -> Response:
         if not self.takes_adapters:
             return JSONResponse({"detail": "Not Found"}, 404)
+        if self.broken_adapters:
+            return JSONResponse({"error": {"message": "LoRA rank 8 is greater than max_lora_rank 4."}}, 500)
         name = (await request.json())["lora_name"]
+        if name in self.adapters:
+            return JSONResponse({"error": {"message": f"The lora adapter '{name}' has already been loaded."}}, 400)
         self.adapters.append(name)
         self.loaded.append(name)
         return Response("ok")

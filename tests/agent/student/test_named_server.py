@@ -14,7 +14,7 @@ import agent.student.vllm
 from agent.config import StudentConfig
 from agent.student.engine import Request
 from agent.student.vllm import RESTARTS, VllmStudent
-from retrieval.errors import ConfigError, StudentError
+from retrieval.errors import AdapterError, ConfigError, StudentError
 from tests.agent.student.stand_in import KEY, StandIn
 
 
@@ -46,11 +46,11 @@ async def engine(
     await engine.close()
 
 
-def make(url: str, student: Path, work: Path, patch: pytest.MonkeyPatch, key: str = KEY) -> VllmStudent:
+def make(url: str, student: Path, work: Path, patch: pytest.MonkeyPatch, key: str = KEY, **more: Any) -> VllmStudent:
     patch.setenv("STUDENT_KEY", key)
     vllm: dict[str, Any] = {"url": url, "api_key_env": "STUDENT_KEY", "concurrency": 4}
     config = StudentConfig.model_validate({"model": str(student), "engine": "vllm", "max_new_tokens": 12, "vllm": vllm})
-    return VllmStudent(config, work)
+    return VllmStudent(config, work, **more)
 
 
 def asked(count: int) -> list[Request]:
@@ -95,11 +95,87 @@ async def test_one_that_fails_for_a_while_is_waited_for_and_nothing_is_answered_
     assert sorted(stand_in.answered) == [f"question {n}" for n in range(8)]
 
 
+async def test_what_ends_the_engine_is_found_and_set_aside_and_all_else_is_answered(
+    engine: VllmStudent, stand_in: StandIn
+) -> None:
+    stand_in.deadly = "question 3"
+    said = await texts(engine, asked(8))
+    assert "lost 2 times while this was asked" in said.pop("r3")
+    assert {text.strip() for text in said.values()} == {"by theirs"}
+    assert len(said) == 7
+
+
+async def test_an_adapter_that_the_engine_cannot_load_is_no_lost_engine(
+    engine: VllmStudent, stand_in: StandIn, adapters: list[Path]
+) -> None:
+    stand_in.broken_adapters = True
+    await engine.load_adapter("round", adapters[0])
+    with pytest.raises(ConfigError, match=r"rank 8 is greater than max_lora_rank 4.*--max-lora-rank 8"):
+        await texts(engine, asked(1), "round")
+    assert len(await texts(engine, asked(2))) == 2
+
+
+async def test_what_a_killed_process_left_loaded_is_in_nobodys_way(
+    url: str, engine: VllmStudent, stand_in: StandIn, student: Path, adapters: list[Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for process in (engine, make(url, student, tmp_path, monkeypatch)):  # the first is not closed
+        await process.load_adapter("round", adapters[0])
+        assert len(await texts(process, asked(2), "round")) == 2
+    assert len(set(stand_in.loaded)) == 2
+    await process.close()
+
+
+async def test_an_adapter_without_probes_must_change_something(
+    engine: VllmStudent, stand_in: StandIn, adapters: list[Path]
+) -> None:
+    stand_in.effect = 0.0
+    await engine.load_adapter("round", adapters[0])
+    with pytest.raises(AdapterError, match=r"canary refuses .* does not apply it"):
+        await texts(engine, asked(2), "round")
+    assert stand_in.adapters == []
+
+
+async def test_a_closed_engine_starts_nothing_any_more(engine: VllmStudent, stand_in: StandIn) -> None:
+    await engine.close()
+    with pytest.raises(StudentError, match="was closed"):
+        await texts(engine, asked(1))
+
+
 async def test_one_that_stays_away_ends_the_round_after_so_many_tries(engine: VllmStudent, stand_in: StandIn) -> None:
     await texts(engine, asked(1))
     stand_in.down = 10**6
     with pytest.raises(StudentError, match=rf"lost {RESTARTS + 1} times.*EngineCore"):
         await texts(engine, asked(8))
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("sk-one\nsk-two", "STUDENT_KEY holds a line break"),
+        ("sk-é" * 3, "STUDENT_KEY holds a character that is not ASCII"),
+    ],
+)
+def test_a_key_that_is_none_is_refused_and_not_shown(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence) as failed:
+        make("http://127.0.0.1:9/v1", student, tmp_path, monkeypatch, key)
+    assert "sk-" not in str(failed.value)
+
+
+async def test_a_server_that_is_none_and_one_of_another_model_are_told(
+    url: str, student: Path, tmp_path: Path, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    engine = make(url, student, tmp_path, monkeypatch, say=said.append)
+    stand_in.root = "org/another-model"
+    await texts(engine, asked(1))
+    assert any("serves org/another-model; it should be the student's model" in line for line in said)
+    await engine.close()
+    stand_in.page = True
+    with pytest.raises(ConfigError, match=r"no list of models came back.*check student\.vllm\.url"):
+        await texts(make(url, student, tmp_path, monkeypatch), asked(1))
 
 
 async def test_mistakes_of_the_users_are_told(
@@ -112,7 +188,7 @@ async def test_mistakes_of_the_users_are_told(
     stand_in.takes_adapters = False
     engine = make(url, student, tmp_path, monkeypatch)
     await engine.load_adapter("round", adapters[0])
-    with pytest.raises(ConfigError, match=r"takes no adapters .*--enable-lora"):
+    with pytest.raises(ConfigError, match=r"does not take the adapter .*--enable-lora --max-lora-rank 8 "):
         await texts(engine, asked(1), "round")
     await engine.close()
     nobody = make("http://127.0.0.1:9/v1", student, tmp_path, monkeypatch)
