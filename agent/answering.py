@@ -17,6 +17,7 @@ from agent.context import Context
 from agent.student import Request, Student, make_student
 from agent.teacher.client import Teacher
 from agent.teacher.prompts import Judged
+from agent.teacher.request import Question
 from agent.teacher.stream import as_done
 from eval.answers import Answer, Evaluation, Figures, evaluate_answers, read_answer
 from eval.scorers import Scorer, make_scorer
@@ -97,16 +98,20 @@ async def answer_items(
             done.add(reply.id)
             advance(len(done), len(items))
         unjudged = [answer for answer in read_answers(path) if answer.kind == "unjudged"]
+        await teacher.ask_ahead(lambda: (_verdict_on(by_id[answer.item], answer) for answer in unjudged))
         async with aclosing(as_done(unjudged, judge, teacher.config.concurrency)) as verdicts:
             async for answer in verdicts:
                 log.append(answer.to_row())
 
 
 async def _judge(teacher: Teacher, item: Item, answer: Answer) -> Answer:
-    data = {"question": item.prompt_text, "gold": list(item.answers), "answer": answer.final}
-    asked = await teacher.ask("judge", data, Judged)
+    asked = await teacher.ask("judge", _verdict_on(item, answer).data, Judged)
     verdict = asked.value.correct if asked.value else None
     return answer.judged(verdict, f"the teacher gave no verdict ({asked.state}: {asked.reason})")
+
+
+def _verdict_on(item: Item, answer: Answer) -> Question:
+    return Question("judge", {"question": item.prompt_text, "gold": list(item.answers), "answer": answer.final}, Judged)
 
 
 def read_answers(path: Path) -> list[Answer]:
@@ -152,7 +157,9 @@ async def evaluate_file(
     with _scratch() as scratch:
         student = make_student(config.student, scratch, lambda line: reporter.say(f"  {escape(line)}"))
         journal = out.with_suffix(".teacher.jsonl") if out else scratch / "teacher.jsonl"
-        teacher = Teacher(config.teacher, journal, say=lambda line: reporter.say(f"  {escape(line)}"))
+        # Directly, since someone waits for the figures.
+        directly = config.teacher.model_copy(update={"batch": False})
+        teacher = Teacher(directly, journal, say=lambda line: reporter.say(f"  {escape(line)}"))
         path = out or scratch / "answers.jsonl"
         try:
             if adapter is not None:

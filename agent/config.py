@@ -182,6 +182,13 @@ class TeacherConfig(Section):
     """Times a request is tried again after a rate limit, an outage or a time-out, waiting longer each time."""
     outage_minutes: float = Field(60.0, ge=0)
     """Minutes that the run waits for a teacher that has answered before and is away, until it stops."""
+    batch: bool = False
+    """Put what can wait (skills of pool and right answers, diagnoses, verdicts) to the teacher in batches, at half the price;
+    each comes back within a day, mostly within hours. The endpoint must have OpenAI's Batch API."""
+    batch_poll_minutes: float = Field(1.0, gt=0)
+    """Minutes between two looks at a batch."""
+    batch_hours: float = Field(26.0, gt=0)
+    """Hours that the run waits for a batch, until it stops; the batch goes on, and the run finds it again."""
     max_tokens: int = Field(2048, ge=16)
     """Longest reply, in tokens."""
     image_size: int | None = Field(None, ge=16, le=4096)
@@ -194,6 +201,8 @@ class TeacherConfig(Section):
     """US dollars per million prompt tokens; if empty, as noted down for this model (docs/teacher.md), or unknown."""
     price_out: float | None = Field(None, ge=0)
     """US dollars per million reply tokens; if empty, as noted down for this model, or unknown."""
+    price_batch: float | None = Field(None, ge=0, le=1)
+    """Share of these prices that a request in a batch costs; if empty, as noted down for this model, or half."""
     budget_usd: float | None = Field(None, ge=0)
     """US dollars that the teacher may cost over the whole run, with what the run pays for the pool's skills; it stops before a
     request that could cost more, and goes on under a higher budget. If empty, there is no end."""
@@ -216,7 +225,7 @@ class TeacherConfig(Section):
     def price(self) -> Price | None:
         """What the teacher charges, None if that is not known. One in this process charges nothing unless it is said
         to."""
-        return find_price(self.model, self.price_in, self.price_out, free=self.app is not None)
+        return find_price(self.model, self.price_in, self.price_out, self.price_batch, free=self.app is not None)
 
 
 class DiagnosisConfig(Section):

@@ -19,9 +19,10 @@ from agent.answering import check_read
 from agent.config import RunConfig
 from agent.context import Context, Data
 from agent.run_folder import POOL_COSTS
+from agent.teacher.ahead import Questions
 from agent.teacher.client import Teacher
 from agent.teacher.own_prompts import Prompts
-from agent.teacher.skills import annotate
+from agent.teacher.skills import annotate, pool_questions
 from eval.scorers import make_scorer
 from eval.task import Item, Items, load_items, split_holdout
 from retrieval.errors import DataError, RunError, TeacherError
@@ -187,9 +188,11 @@ async def _annotate(context: Context, pool: Pool, folder: Path) -> dict[str, lis
         learned=context.teacher.learned,
         say=context.teacher.say,
     )
+    size = context.config.diagnosis.per_request
     try:
+        await ask_ahead(context, teacher, lambda: pool_questions(pool, path, size))
         with context.reporter.bar("naming the pool's skills") as advance:
-            await annotate(teacher, pool, path, context.config.diagnosis.per_request, advance)
+            await annotate(teacher, pool, path, size, advance)
     finally:
         await teacher.close()
         this_run = teacher.paid()._asdict()
@@ -198,6 +201,13 @@ async def _annotate(context: Context, pool: Pool, folder: Path) -> dict[str, lis
     lost = [row.get("fault") for row in rows if row["state"] == "set_aside"]
     check_teacher(len(lost), len(rows), context.config.error_budget, lost)
     return {row["sample"]: row["skills"] for row in rows if row["state"] == "named"}
+
+
+async def ask_ahead(context: Context, teacher: Teacher, questions: Questions) -> None:
+    """`Teacher.ask_ahead`, with a bar. Raises TeacherError, BudgetError."""
+    if teacher.has_batches:
+        with context.reporter.bar("requests in batches") as advance:
+            await teacher.ask_ahead(questions, advance)
 
 
 def check_teacher(lost: int, total: int, budget: float, faults: Iterable[str | None] = ()) -> None:

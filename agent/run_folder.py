@@ -1,7 +1,7 @@
 """The folder of a run: one process at a time, readable without our code.
 
-config.yaml  run.json  lock  items.jsonl  checkpoints.sqlite  events.jsonl  metrics.jsonl  teacher.jsonl  endpoint.json
-pool-costs.jsonl  report.html
+config.yaml  run.json  lock  items.jsonl  checkpoints.sqlite  events.jsonl  metrics.jsonl  teacher.jsonl
+teacher.batches.jsonl  endpoint.json  pool-costs.jsonl  report.html
 rounds/00/   answers.jsonl  holdout.jsonl  evaluation.json  round.json
 rounds/01/   diagnoses.jsonl  right.jsonl  gaps.json  selection.jsonl  adapter/  tuning.jsonl  answers.jsonl  …  [control/]
 best/        the adapter to use
@@ -28,7 +28,7 @@ IfExists = Literal["resume", "raise", "delete"]
 #: What the run has paid the teacher for the pool's skills, whose journal lies with the pool.
 POOL_COSTS = "pool-costs.jsonl"
 #: What stays where a run begins anew in a folder in which nothing was answered: it was paid for, and counts.
-_PAID = ("teacher.jsonl", POOL_COSTS)
+_PAID = ("teacher.jsonl", "teacher.batches.jsonl", POOL_COSTS)
 
 #: What may differ between the configuration of a run and the one it is resumed with: nothing that changes a result.
 _FREE = {
@@ -41,9 +41,13 @@ _FREE = {
         "timeout",
         "retries",
         "outage_minutes",
+        "batch",
+        "batch_poll_minutes",
+        "batch_hours",
         "max_tokens",
         "price_in",
         "price_out",
+        "price_batch",
         "budget_usd",
         "prompts",  # their contents must not
     },

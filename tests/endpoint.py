@@ -112,8 +112,11 @@ class Scripted:
         return [seen for seen in self.requests if seen.kind == kind]
 
     async def _answer(self, request: Request) -> Response:
-        body = await request.json()  # first: others are counted while this one is read
-        seen = Seen(len(self.requests) + 1, body, dict(request.headers))
+        return await self.answer(await request.json(), dict(request.headers))
+
+    async def answer(self, body: dict[str, Any], headers: dict[str, str]) -> Response:
+        """What a request gets. Others are counted before it once its body is read."""
+        seen = Seen(len(self.requests) + 1, body, headers)
         self.requests.append(seen)
         step: Any = self.steps[seen.number - 1] if seen.number <= len(self.steps) else self.then
         self.under_way += 1

@@ -8,12 +8,14 @@ from agent.config import DiagnosisConfig
 
 
 class Calls(NamedTuple):
-    """Requests of one kind. `exact`: just so many, if each reply is usable at once; otherwise about so many."""
+    """Requests of one kind. `exact`: just so many, if each reply is usable at once; otherwise about so many. `can_wait`: none
+    of them follows from the reply to another, so that they can go into a batch."""
 
     kind: str
     what: str
     calls: int
     exact: bool
+    can_wait: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,9 @@ def round_calls(how: DiagnosisConfig, outlook: Outlook) -> list[Calls]:
     """The requests of a round, those of no kind left out."""
     rows = [
         *_finding(how, outlook),
-        Calls("skills", "skills of right answers", math.ceil(outlook.right / how.per_request), outlook.first),
+        Calls("skills", "skills of right answers", math.ceil(outlook.right / how.per_request), outlook.first, True),
         Calls("same_skill", "merging and matching names", outlook.same_skill, False),
-        Calls("judge", "scoring answers", outlook.judged, False),
+        Calls("judge", "scoring answers", outlook.judged, False, True),
     ]
     return [row for row in rows if row.calls]
 
@@ -51,13 +53,13 @@ def _finding(how: DiagnosisConfig, outlook: Outlook) -> list[Calls]:
     """Finding the wrong steps and naming their skills. What shows no image (`choose`) may be asked in the same words of two
     errors, and is then asked once."""
     if how.locator == "single_pass":
-        return [Calls("diagnose", "diagnoses", outlook.errors, True)]
-    rest = Calls("diagnose", "answers without steps", outlook.errors - outlook.switchable, not outlook.drawn)
+        return [Calls("diagnose", "diagnoses", outlook.errors, True, True)]
+    rest = Calls("diagnose", "answers without steps", outlook.errors - outlook.switchable, not outlook.drawn, True)
     if how.locator == "random_step":
-        return [Calls("name_gap", "naming a step's skill", outlook.switchable, not outlook.drawn), rest]
+        return [Calls("name_gap", "naming a step's skill", outlook.switchable, not outlook.drawn, True), rest]
     named = Calls("name_gap", "naming a found step's skill", outlook.located, False)
     if how.locator == "per_step":
         return [Calls("step_right", "one step at a time", outlook.asked, False), named, rest]
     if how.judge == "teacher":
-        return [Calls("choose", "each prefix, twice", 2 * outlook.steps, False), named, rest]
+        return [Calls("choose", "each prefix, twice", 2 * outlook.steps, False, True), named, rest]
     return [named, rest]

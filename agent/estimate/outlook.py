@@ -97,8 +97,8 @@ def once_calls(config: RunConfig, named: Naming, judged: int, earlier: Earlier |
     rows = [
         Calls("same_skill", "is the teacher there?", 0 if begun else 1, True),
         Calls("choose", "does it give log-probabilities?", 1 if by_teacher and not begun else 0, True),
-        Calls("skills", f"the pool's {named.samples:,} samples", named.calls, named.imported),
-        Calls("judge", "scoring the first answers", judged if first else 0, False),
-        Calls("judge", "scoring the control", judged if config.control == "kept" else 0, False),
+        Calls("skills", f"the pool's {named.samples:,} samples", named.calls, named.imported, True),
+        Calls("judge", "scoring the first answers", judged if first else 0, False, True),
+        Calls("judge", "scoring the control", judged if config.control == "kept" else 0, False, True),
     ]
     return [row for row in rows if row.calls]

@@ -57,6 +57,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
     if (done := found["in_journal"]) and done["calls"]:
         made = wording.count(done["calls"], "call")
         lines.append(f"Of round {found['round']}, {made} in the journal already; no call is made twice.")
+    if found["batch"] and found["price"]:
+        lines.append(f"What can wait goes into batches, at {found['price']['batch']:.0%} of the price.")
     if found["price"] is None:
         lines.append(_PRICES.format(found["model"]))
     if (limit := found["budget_usd"]) is not None:

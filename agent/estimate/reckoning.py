@@ -59,7 +59,8 @@ def estimate(config: RunConfig, path: Path, if_exists: IfExists, reporter: Repor
         "schema": 1,
         "name": config.name,
         "model": config.teacher.model,
-        "price": None if price is None else {"in": price.inward, "out": price.outward},
+        "price": None if price is None else {"in": price.inward, "out": price.outward, "batch": price.batch},
+        "batch": config.teacher.batch,
         "once": once,
         "each_round": each,
         "round": next_round if left else None,
@@ -125,8 +126,8 @@ class _Reckoned:
     def _row(self, row: Calls) -> Row:
         each = self._tokens(row)
         tokens_in, tokens_out = round(row.calls * each.tokens_in), round(row.calls * each.tokens_out)
-        price = self._config.teacher.price
-        cost = None if price is None else price.of(tokens_in, tokens_out)
+        price, in_batch = self._config.teacher.price, self._config.teacher.batch and row.can_wait
+        cost = None if price is None else price.of(tokens_in, tokens_out, in_batch)
         return {**row._asdict(), "tokens_in": tokens_in, "tokens_out": tokens_out, "cost_usd": cost}
 
     def _tokens(self, row: Calls) -> PerCall:

@@ -4,19 +4,22 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from itertools import chain
 
 from agent.answering import read_answers
 from agent.context import Context
 from agent.gaps import find_gaps, write_form
 from agent.node import Update, node
-from agent.prepare import check_teacher
+from agent.nodes.decide import stop_failed
+from agent.prepare import ask_ahead, check_teacher
 from agent.state import State
 from agent.teacher.diagnosis import Diagnosis
-from agent.teacher.locate import make_locator
-from agent.teacher.skills import name_right_skills
+from agent.teacher.locate import make_locator, questions_about
+from agent.teacher.skills import name_right_skills, right_questions
 from agent.teacher.stream import as_done
 from eval.answers import Answer
 from eval.task import Item
+from retrieval.errors import AdapterError
 from retrieval.files import Log, forget_rows, read_jsonl, write_json
 
 
@@ -28,7 +31,11 @@ async def diagnose(context: Context, state: State) -> Update:
     answers = read_answers(context.folder.round(number - 1) / "answers.jsonl")
     errors = _draw(context, [a for a in answers if a.kind in ("wrong", "format")], number, "errors")
     right = _draw(context, [a for a in answers if a.kind == "right"], number, "right")
-    diagnoses = await diagnose_all(context, number, errors, items)
+    await _ask_ahead(context, number, errors, right, items)
+    try:
+        diagnoses = await diagnose_all(context, number, errors, items)
+    except AdapterError as error:  # it was served when it answered, and is not now that it is to judge
+        return stop_failed(context, "adapter_refused", error, number)
     named = await _name_right(context, number, right, items)
     gaps = await find_gaps(context, number, diagnoses, named)
     counts = Counter[str](diagnosis.state for diagnosis in diagnoses)
@@ -46,6 +53,21 @@ def _draw(context: Context, answers: Sequence[Answer], number: int, what: str) -
         return list(answers)
     chosen = random.Random(f"{context.config.seed}/{number}/{what}").sample(list(answers), limit)
     return sorted(chosen, key=lambda answer: answer.item)
+
+
+async def _ask_ahead(
+    context: Context, number: int, errors: Sequence[Answer], right: Sequence[Answer], items: Mapping[str, Item]
+) -> None:
+    """Put what can wait to the teacher in batches, errors and right answers together, if batches are wanted."""
+    how, seed = context.config.diagnosis, context.config.seed
+    wrong = [(items[answer.item], answer) for answer in errors]
+    had = [(items[answer.item], answer) for answer in right]
+    with context.waiting("teacher"):
+        await ask_ahead(
+            context,
+            context.teacher,
+            lambda: chain(questions_about(how, seed, wrong), right_questions(had, how.per_request)),
+        )
 
 
 async def diagnose_all(

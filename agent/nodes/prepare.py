@@ -30,6 +30,8 @@ async def prepare(context: Context, state: State) -> Update:
                 )
             if (how.locator, how.judge) == ("answer_switch", "teacher"):
                 await check_teacher_judges(context.teacher)
+            if context.config.teacher.batch:
+                await context.teacher.check_batches()
     except TeacherError as error:
         # Later this would be an outage; at the start, an address, key or model is wrong.
         raise ConfigError(str(error)) from error

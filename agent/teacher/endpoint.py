@@ -12,15 +12,17 @@ The openai client's own retries are off: they give up on a Retry-After over two 
 What the endpoint can do is learned from its refusals, and remembered (`Learned`). A 400 may have many causes, so what it
 says is only a hint at what to try: the endpoint is taken not to speak a dialect if it refuses a plain question in it,
 answers one in the next, and refuses the first once more. Whether it gives log-probabilities is learned from the first
-choice that it is asked. Not here: the Batch API, budgets.
+choice that it is asked. What else its API offers (`batch_api.py`) is reached through the same errors and outages. Not here:
+budgets.
 """
 
 import asyncio
+import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
@@ -39,6 +41,7 @@ from agent.teacher.received import (
     PassingError,
     RejectedError,
     failure_in,
+    failure_of_result,
     read_completion,
     retry_after,
 )
@@ -58,6 +61,8 @@ _PLAIN_JSON: Messages = [
     {"role": "user", "content": "Any will do."},
 ]
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=60)
+
+R = TypeVar("R")
 
 
 class Endpoint:
@@ -111,6 +116,15 @@ class Endpoint:
         """Whether a request of this task is on its way."""
         return task in self._sending
 
+    def takes(self, name: str) -> bool:
+        """Whether it is known that the endpoint takes this kind of question in its dialect."""
+        return name in self._settled
+
+    async def call(self, send: Callable[[openai.AsyncOpenAI], Awaitable[R]], seconds: float | None = None) -> R:
+        """Something else than a chat request, tried again like one; `seconds` is its time-out, if another. Raises TeacherError,
+        RejectedError."""
+        return await self._retried(lambda: self._sent(send(self._client), seconds or self._config.timeout))
+
     async def chat(
         self, messages: Messages, name: str, schema: Mapping[str, Any], more: Messages | None = None
     ) -> Completion:
@@ -154,7 +168,7 @@ class Endpoint:
         while True:
             used = self.learned.dialect
             try:
-                reply = await self._retried(used.body(self._config, messages, name, schema, more))
+                reply = await self._answer(used.body(self._config, messages, name, schema, more))
             except RejectedError as error:
                 if error.status not in NOT_TAKEN or error.state != "failed":
                     raise
@@ -203,7 +217,7 @@ class Endpoint:
     async def _refusal(self, dialect: Dialect, name: str, schema: Mapping[str, Any] | None) -> str | None:
         """With which words the endpoint refuses a plain question in this dialect, None if it does not."""
         try:
-            await self._retried(dialect.body(self._config, _PLAIN_JSON, name, schema))
+            await self._answer(dialect.body(self._config, _PLAIN_JSON, name, schema))
         except RejectedError as error:
             if error.status not in NOT_TAKEN:
                 raise
@@ -215,7 +229,7 @@ class Endpoint:
         if self._answered:
             return
         try:
-            await self._retried({"model": self._config.model, "messages": _PLAIN})
+            await self._answer({"model": self._config.model, "messages": _PLAIN})
         except RejectedError as error:
             self._fatal(
                 f"refuses even the plainest request ({error.reason})", "check teacher.model and teacher.base_url"
@@ -231,7 +245,10 @@ class Endpoint:
             return None if error.status else 0.0
         return None
 
-    async def _retried(self, body: dict[str, Any]) -> Completion:
+    async def _answer(self, body: dict[str, Any]) -> Completion:
+        return await self._retried(lambda: self._once(body))
+
+    async def _retried(self, send: Callable[[], Awaitable[R]]) -> R:
         told = False  # the endpoint has named a time for this request
 
         def note(state: RetryCallState) -> None:
@@ -243,15 +260,15 @@ class Endpoint:
             with self.pace.held() if told else nullcontext():
                 await self._sleep(seconds)
 
-        async def once() -> Completion:
-            return await self._in_turn(body, told)
+        async def once() -> R:
+            return await self._in_turn(send, told)
 
         again = retry_if_exception_type(PassingError)
         while True:
             over = self._outages.over
             tries = AsyncRetrying(stop=self._stop, wait=_wait, retry=again, sleep=rest, before_sleep=note, reraise=True)
             try:
-                reply: Completion = await tries(once)
+                reply: R = await tries(once)
             except PassingError as error:
                 if not self._answered:
                     await self._check_there(error)
@@ -275,12 +292,12 @@ class Endpoint:
                 f"the teacher at {self.name} does not answer ({error.reason}); check that it is up, or wait, and run again"
             ) from None
 
-    async def _in_turn(self, body: dict[str, Any], was_held: bool) -> Completion:
+    async def _in_turn(self, send: Callable[[], Awaitable[R]], was_held: bool) -> R:
         turn = await self.pace.start(was_held)
         congested: bool | None = None
         self._sending.add(asyncio.current_task())
         try:
-            reply = await self._once(body)
+            reply = await send()
             congested = False
         except PassingError as error:
             congested = True if error.status in _CONGESTED else None
@@ -298,12 +315,18 @@ class Endpoint:
         return bool(stop_after_attempt(tries)(state))
 
     async def _once(self, body: dict[str, Any]) -> Completion:
+        # Not `chat.completions.create`: it walks over every parameter, and a reply here may be anything.
+        posted = self._client.post("/chat/completions", body=body, cast_to=str)
+        text = await self._sent(posted, self._config.timeout)
+        return self._read(text, int(body.get("max_tokens", body.get("max_completion_tokens", 0))))
+
+    async def _sent(self, answer: Awaitable[R], seconds: float) -> R:
+        """Wait so long for an answer of the client's; its errors become ours."""
         try:
-            async with asyncio.timeout(self._config.timeout):
-                # Not `chat.completions.create`: it walks over every parameter, and a reply here may be anything.
-                text = await self._client.post("/chat/completions", body=body, cast_to=str)
+            async with asyncio.timeout(seconds):
+                return await answer
         except (TimeoutError, openai.APITimeoutError):
-            raise PassingError(f"no answer within {self._config.timeout:g} s") from None
+            raise PassingError(f"no answer within {seconds:g} s") from None
         except openai.APIConnectionError as error:
             if isinstance(error.__cause__, httpx2.LocalProtocolError):  # its message quotes the header
                 self._fatal("cannot be asked, since a header of the request holds what no header can", _OTHER_HEADERS)
@@ -313,10 +336,18 @@ class Endpoint:
             self._judge(Failure(error.status_code, str(error.code), error.message, after))
         except (openai.OpenAIError, ValueError) as error:
             raise RejectedError(self.redact(f"the endpoint's reply cannot be read: {error}")[:300]) from None
-        limit = body.get("max_tokens", body.get("max_completion_tokens", 0))
+
+    def _read(self, text: str, limit: int) -> Completion:
         if (failure := failure_in(text)) is not None:
             self._judge(failure)
-        return read_completion(text, int(limit), self.redact)
+        return read_completion(text, limit, self.redact)
+
+    def read_result(self, row: Mapping[str, Any], limit: int) -> Completion:
+        """What a line of a batch's output or errors says, for a request of so many tokens at most. Raises as a request does that
+        is not tried again: TeacherError, PassingError, RejectedError."""
+        if (failure := failure_of_result(row)) is not None:
+            self._judge(failure)
+        return self._read(json.dumps(row["response"].get("body")), limit)
 
     def _judge(self, failure: Failure) -> NoReturn:
         """Raise what an error of the endpoint stands for."""

@@ -1,8 +1,9 @@
 """The teacher's journal: every paid answer, so that none is paid twice.
 
 One JSON object a line: key (hash of the request), kind, scope, the reply as it came, tokens and cost. Images are in it
-by their hash within the key only. The reply's text is kept, not what was made of it, so that a journal outlives a
-change of how replies are read. One process writes; a torn last line is one lost answer.
+by their hash within the key only. What came in a batch has `batch`: it costs less. The reply's text is kept, not what was
+made of it, so that a journal outlives a change of how replies are read. One process writes; a torn last line is one
+lost answer.
 """
 
 from collections import defaultdict
@@ -59,7 +60,9 @@ class Journal:
             return None
         return found
 
-    def add(self, key: str, kind: str, scope: str, reply: Completion, cost_usd: float | None) -> None:
+    def add(
+        self, key: str, kind: str, scope: str, reply: Completion, cost_usd: float | None, in_batch: bool = False
+    ) -> None:
         """Write an answered request down. Raises StorageError."""
         rows = self.load()
         if self._log is None:
@@ -68,9 +71,9 @@ class Journal:
         if not reply.top:
             del said["top"]
         row = {"schema": 1, "key": key, "kind": kind, "scope": scope, **said, "cost_usd": cost_usd}
-        self._log.append(row)
+        self._log.append({**row, "batch": True} if in_batch else row)
         rows[key] = reply
-        self._count(scope, reply, cost_usd)
+        self._count(scope, reply, cost_usd, in_batch)
 
     def forget(self, keys: Iterable[str]) -> None:
         """Look at these requests as never answered, in this process; what they took stays counted."""
@@ -86,6 +89,11 @@ class Journal:
         total = round(sum(known), 9) if len(known) == len(costs) else None
         return Usage(sum(each.calls for each in found), sum(each.tokens for each in found), total)
 
+    def sync(self) -> None:
+        """Force to disk what was written so far."""
+        if self._log is not None:
+            self._log.sync()
+
     def close(self) -> None:
         """Force to disk and close."""
         if self._log is not None:
@@ -99,16 +107,16 @@ class Journal:
             for number, row in enumerate(iter_jsonl(self.path), 1):
                 try:
                     self._rows[row["key"]] = _completion(row)
-                    self._count(row["scope"], self._rows[row["key"]], row["cost_usd"])
+                    self._count(row["scope"], self._rows[row["key"]], row["cost_usd"], row.get("batch") is True)
                 except (KeyError, TypeError, ValueError) as error:
                     raise DataError(
                         f"{self.path}, line {number}: not a row of the teacher's journal ({error})"
                     ) from None
         return self._rows
 
-    def _count(self, scope: str, reply: Completion, cost_usd: float | None) -> None:
+    def _count(self, scope: str, reply: Completion, cost_usd: float | None, in_batch: bool) -> None:
         if cost_usd is None and self._price is not None:
-            cost_usd = self._price.of(reply.tokens_in, reply.tokens_out)
+            cost_usd = self._price.of(reply.tokens_in, reply.tokens_out, in_batch)
         calls, tokens, cost = self._usage[scope]
         total = None if cost is None or cost_usd is None else cost + cost_usd
         self._usage[scope] = Usage(calls + 1, tokens + reply.tokens_in + reply.tokens_out, total)

@@ -7,7 +7,7 @@ which nobody's validation set has.
 """
 
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Literal
 
 from agent.config import DiagnosisConfig
@@ -15,7 +15,8 @@ from agent.student.engine import Student
 from agent.teacher.client import Asked, Teacher
 from agent.teacher.diagnosis import Diagnosis, LocatorName, as_question, diagnosis_id, set_aside, teacher_fault
 from agent.teacher.prompts import DiagnosedError, NamedGap, StepJudged
-from agent.teacher.switch import Error, StudentJudge, TeacherJudge, Turning, switch_point, switchable
+from agent.teacher.request import Question
+from agent.teacher.switch import Error, StudentJudge, TeacherJudge, Turning, choices_about, switch_point, switchable
 from eval.answers import Answer
 from eval.task import Item
 
@@ -52,6 +53,18 @@ def make_locator(
         return await answer_switch(teacher, judge, number, item, answer, config.delta, config.window)
 
     return locate
+
+
+def questions_about(config: DiagnosisConfig, seed: int, errors: Sequence[Error]) -> Iterator[Question]:
+    """What locators ask about errors whatever the replies to anything else are: what can wait for a batch."""
+    for item, answer in errors:
+        if config.locator == "single_pass" or not switchable(answer):
+            yield Question("diagnose", as_question(item, answer), DiagnosedError, item.images)
+        elif config.locator == "random_step":
+            data = {**as_question(item, answer), "wrong_step": _drawn_step(item, answer, seed)}
+            yield Question("name_gap", data, NamedGap, item.images)
+        elif (config.locator, config.judge) == ("answer_switch", "teacher"):
+            yield from (Question("choose", data, None) for data in choices_about(item, answer))
 
 
 async def single_pass(teacher: Teacher, number: int, item: Item, answer: Answer) -> Diagnosis:
@@ -93,8 +106,11 @@ async def per_step(teacher: Teacher, number: int, item: Item, answer: Answer) ->
 
 async def random_step(teacher: Teacher, number: int, item: Item, answer: Answer, seed: int) -> Diagnosis:
     """Any of the steps, drawn by the run's seed and the item's id."""
-    step = random.Random(f"{seed}/step/{item.id}").randint(1, len(answer.steps))
-    return await _named(teacher, number, item, answer, "random_step", step)
+    return await _named(teacher, number, item, answer, "random_step", _drawn_step(item, answer, seed))
+
+
+def _drawn_step(item: Item, answer: Answer, seed: int) -> int:
+    return random.Random(f"{seed}/step/{item.id}").randint(1, len(answer.steps))
 
 
 async def _named(

@@ -89,6 +89,23 @@ def failure_in(text: str) -> Failure | None:
     return Failure(status, str(code), json.dumps(error, ensure_ascii=False))
 
 
+def failure_of_result(row: Mapping[str, Any]) -> Failure | None:
+    """The error in a line of a batch's output or errors, None if it holds a reply. A request that was not sent in time, or at
+    all, has no response: it may be answered in another batch."""
+    response = row.get("response")
+    if not isinstance(response, Mapping):
+        error = row.get("error")
+        code = error.get("code") if isinstance(error, Mapping) else None
+        return Failure(503, str(code), f"not answered in the batch: {json.dumps(error, ensure_ascii=False)}")
+    status, body = response.get("status_code"), response.get("body")
+    if status == 200:
+        return None
+    error = body.get("error") if isinstance(body, Mapping) else None
+    code = error.get("code") if isinstance(error, Mapping) else None
+    status = status if isinstance(status, int) and 400 <= status < 600 else 503
+    return Failure(status, str(code), json.dumps(error or body, ensure_ascii=False))
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds until the time in Retry-After (a number or a date, RFC 9110 10.2.3), None if there is none that makes
     sense."""

@@ -1,6 +1,6 @@
 """Skills, named by the teacher: of right answers, of the pool's samples; and which names mean one skill."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import aclosing
 from itertools import islice
 from pathlib import Path
@@ -9,13 +9,24 @@ from typing import Any, Literal, NamedTuple
 from agent.teacher.client import Fault, Teacher
 from agent.teacher.merging import Group, match_pool_skills, merge_names, plain
 from agent.teacher.prompts import NamedSkills
+from agent.teacher.request import Question
 from agent.teacher.stream import as_done
 from eval.answers import Answer
 from eval.task import Item
 from retrieval.files import Log, read_jsonl
 from retrieval.pool import Pool
 
-__all__ = ["Group", "Progress", "annotate", "match_pool_skills", "merge_names", "name_right_skills", "plain"]
+__all__ = [
+    "Group",
+    "Progress",
+    "annotate",
+    "match_pool_skills",
+    "merge_names",
+    "name_right_skills",
+    "plain",
+    "pool_questions",
+    "right_questions",
+]
 
 #: Characters of a question or an answer that are shown.
 MAX_SHOWN = 4000
@@ -53,8 +64,18 @@ async def name_right_skills(
 ) -> None:
     """Append to `path` (right.jsonl) the skills of each right answer that is not in it yet. Raises TeacherError,
     StorageError."""
-    examples = [Example(item.id, item.prompt_text, answer.text, item.images) for item, answer in right]
+    examples = list(map(_of_answer, right))
     await _name_all(teacher, examples, len(examples), path, "item", per_request, on_progress)
+
+
+def right_questions(right: Sequence[tuple[Item, Answer]], per_request: int) -> Iterator[Question]:
+    """What `name_right_skills` asks, in a file that is not begun."""
+    return map(_question, _batches(map(_of_answer, right), per_request))
+
+
+def _of_answer(pair: tuple[Item, Answer]) -> Example:
+    item, answer = pair
+    return Example(item.id, item.prompt_text, answer.text, item.images)
 
 
 async def annotate(
@@ -70,11 +91,19 @@ async def annotate(
     StorageError.
     """
 
-    def example(sample: Any) -> Example:
-        answer = "\n".join(turn.answer for turn in sample.turns)
-        return Example(sample.id, sample.question, answer, tuple(pool.image_path(name) for name in sample.images))
+    await _name_all(teacher, _of_pool(pool), len(pool), path, "sample", per_request, on_progress)
 
-    await _name_all(teacher, map(example, pool), len(pool), path, "sample", per_request, on_progress)
+
+def pool_questions(pool: Pool, path: Path, per_request: int) -> Iterator[Question]:
+    """What `annotate` asks, of samples that are not in `path` yet."""
+    done = {row["sample"] for row in read_jsonl(path)}
+    return map(_question, _not_done(_of_pool(pool), per_request, done))
+
+
+def _of_pool(pool: Pool) -> Iterator[Example]:
+    for sample in pool:
+        answer = "\n".join(turn.answer for turn in sample.turns)
+        yield Example(sample.id, sample.question, answer, tuple(pool.image_path(name) for name in sample.images))
 
 
 async def _name_all(
@@ -89,7 +118,7 @@ async def _name_all(
     """Rows {label: id, "skills", "state", "reason", "fault"}, in the order in which replies come."""
     done = {row[label] for row in read_jsonl(path)}
     on_progress(len(done), total)
-    waiting = (batch for batch in _batches(examples, per_request) if any(each.id not in done for each in batch))
+    waiting = _not_done(examples, per_request, done)
 
     async def name(batch: Sequence[Example]) -> list[Named]:
         return await name_batch(teacher, batch)
@@ -105,6 +134,11 @@ async def _name_all(
                 on_progress(len(done), total)
 
 
+def _not_done(examples: Iterable[Example], size: int, done: Set[str]) -> Iterator[list[Example]]:
+    """Those of a fixed division into requests that hold one that is not done."""
+    return (batch for batch in _batches(examples, size) if any(each.id not in done for each in batch))
+
+
 def _batches(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:
     source = iter(examples)
     while batch := list(islice(source, size)):
@@ -113,8 +147,8 @@ def _batches(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:
 
 async def name_batch(teacher: Teacher, batch: Sequence[Example]) -> list[Named]:
     """Name the skills of a few examples in one request; where that fails, of each half, down to single ones."""
-    images = [image for each in batch for image in each.images]
-    asked = await teacher.ask("skills", _data(batch), NamedSkills, images, lambda reply: _check(reply, len(batch)))
+    kind, data, _, images = _question(batch)
+    asked = await teacher.ask(kind, data, NamedSkills, images, lambda reply: _check(reply, len(batch)))
     if asked.value is not None:
         skills = {each.index: tuple(dict.fromkeys(each.skills))[:MAX_SKILLS] for each in asked.value.samples}
         return [Named(each.id, skills[number], "named") for number, each in enumerate(batch, 1)]
@@ -123,6 +157,10 @@ async def name_batch(teacher: Teacher, batch: Sequence[Example]) -> list[Named]:
         return [*await name_batch(teacher, batch[:half]), *await name_batch(teacher, batch[half:])]
     reason = f"the teacher's reply: {asked.state} ({asked.reason})"
     return [Named(each.id, (), "set_aside", reason, asked.fault) for each in batch]
+
+
+def _question(batch: Sequence[Example]) -> Question:
+    return Question("skills", _data(batch), NamedSkills, [image for each in batch for image in each.images])
 
 
 def _data(batch: Sequence[Example]) -> dict[str, Any]:

@@ -86,11 +86,7 @@ class TeacherJudge:
     async def __call__(self, item: Item, answer: Answer) -> Turning:
         """Judge one error, which must be `switchable`. P(y) before any step is the prior's and not asked for: the
         mistaken step is at m ≥ 1."""
-        questions = [
-            choice_question(item, answer, count, wrong)
-            for count in range(1, len(answer.steps) + 1)
-            for wrong in ("A", "B")
-        ]
+        questions = choices_about(item, answer)
         asked = await asyncio.gather(*(self._teacher.choose(data, data["options"]) for data in questions))
         lost = next((each for each in asked if each.value is None), None)
         if lost is not None:
@@ -102,6 +98,13 @@ def both_orders(asked: Sequence[Asked[dict[str, float]]]) -> list[float]:
     """P(y), each the mean over the two orders of the options; `asked` holds y as A, then y as B, for each prefix."""
     odds = [each.value or {} for each in asked]
     return [(first["A"] + second["B"]) / 2 for first, second in zip(odds[::2], odds[1::2], strict=True)]
+
+
+def choices_about(item: Item, answer: Answer) -> list[dict[str, Any]]:
+    """The data of the `choose` requests about an error: each prefix, in both orders of the options."""
+    return [
+        choice_question(item, answer, count, wrong) for count in range(1, len(answer.steps) + 1) for wrong in ("A", "B")
+    ]
 
 
 def choice_question(item: Item, answer: Answer, count: int, wrong: str) -> dict[str, Any]:

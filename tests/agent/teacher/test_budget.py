@@ -35,13 +35,14 @@ def test_a_price_is_the_listed_one_unless_the_configuration_says_another() -> No
     assert (given.inward, given.outward) == (0.0, listed.outward)
     assert find_price("gpt-5-mini-of-mine", 1.0, None) is None, "half a price is none"
     assert find_price("gpt-4o-mini", None, None) is None, "what its images take at most is listed, and no price"
-    assert find_price("gpt-4o-mini", 1.0, 2.0) == (1.0, 2.0, 48200)
+    assert find_price("gpt-4o-mini", 1.0, 2.0) == (1.0, 2.0, 48200, 0.5)
+    assert find_price("gpt-4o-mini", 1.0, 2.0, 0.75) == (1.0, 2.0, 48200, 0.75), "what a batch costs of that"
 
 
 def test_a_budget_without_a_price_is_refused_at_the_start() -> None:
     with pytest.raises(ValueError, match=r"price of llava is not known; give teacher\.price_in"):
         TeacherConfig(model="llava", budget_usd=5)
-    assert TeacherConfig(model="llava", budget_usd=5, price_in=0, price_out=0).price == (0, 0, 4000)
+    assert TeacherConfig(model="llava", budget_usd=5, price_in=0, price_out=0).price == (0, 0, 4000, 0.5)
 
 
 async def test_a_request_that_could_pass_the_budget_is_not_sent(ask_at: MakeTeacher, tmp_path: Path) -> None:

@@ -1,0 +1,197 @@
+"""The Batch API of an endpoint: a file of requests there, the results of a batch back.
+
+It is OpenAI's, as others offer it too: files, and batches of chat requests that end within a day. Where it is missing
+(404, 405 or 501), or does not take a batch at all, TeacherSetupError says so. What passes by itself is tried again, as
+everywhere (`Endpoint`).
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, TypeVar
+
+import openai
+from openai.types import Batch, BatchRequestCounts, FileObject
+
+from agent.teacher.endpoint import Endpoint
+from agent.teacher.received import NOT_TAKEN, RejectedError
+from retrieval.errors import TeacherError, TeacherSetupError
+
+#: Statuses of an address that has no such API.
+_MISSING = frozenset({404, 405, 501})
+#: Statuses of a batch that will not change any more.
+_ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+#: Seconds for a file of up to 200 MB, there or back.
+_FILE_SECONDS = 1800.0
+#: Under this name, the metadata of a batch hold our tag for it.
+_TAG = "gaptutor"
+#: Batches listed on a page: as many as there can be.
+_PAGE = 100
+
+R = TypeVar("R")
+
+
+class Look(NamedTuple):
+    """A batch as it stands. `done` counts requests with a result; `files` are those of the provider's with results, `input` the
+    one that it was made of."""
+
+    id: str
+    status: str
+    done: int
+    files: tuple[str, ...]
+    input: str
+    failure: tuple[str, str] | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether all that will ever come of it is there."""
+        return self.status in _ENDED
+
+
+class BatchApi:
+    """The Batch API of one endpoint."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+
+    async def check(self) -> None:
+        """See that there is one. Raises TeacherError."""
+        await self._call(lambda client: client.batches.list(limit=1), "does not list batches")
+
+    async def upload(self, lines: Path) -> str:
+        """Upload a file of requests, one a line; its id. Raises TeacherError."""
+        made = await self._call(
+            lambda client: client.files.create(file=lines, purpose="batch", timeout=_FILE_SECONDS),
+            "does not take the file of a batch",
+            _FILE_SECONDS,
+        )
+        if not isinstance(made, FileObject) or not isinstance(made.id, str):
+            self._without("its reply to a file is none")
+        return made.id
+
+    async def create(self, file: str, tag: str) -> Look:
+        """Make a batch of an uploaded file. Raises TeacherError.
+
+        Before that is tried again, it is looked for: it may have been made although no answer came.
+        """
+        tried = False
+
+        async def once(client: openai.AsyncOpenAI) -> Batch:
+            nonlocal tried
+            found = await _find(client, tag, file) if tried else None
+            tried = True
+            return found or await client.batches.create(
+                completion_window="24h",
+                endpoint="/v1/chat/completions",
+                input_file_id=file,
+                metadata={_TAG: tag},
+            )
+
+        return self._look(await self._call(once, "does not take a batch"))
+
+    async def find(self, tag: str, file: str) -> Look | None:
+        """The batch with this tag, or of this file (some keep no metadata). Raises TeacherError."""
+        found = await self._call(lambda client: _find(client, tag, file), "does not list batches")
+        return None if found is None else self._look(found)
+
+    async def look(self, batch: str) -> Look | None:
+        """How a batch stands, None if that cannot be said at the moment. Raises TeacherError, and MissingError if there is no
+        such batch."""
+        try:
+            return self._look(await self._tried(lambda client: client.batches.retrieve(batch)))
+        except RejectedError:
+            return None
+
+    async def cancel(self, batch: str) -> None:
+        """Ask for the end of a batch; it may have ended by itself."""
+        with suppress(RejectedError, MissingError):
+            await self._tried(lambda client: client.batches.cancel(batch))
+
+    async def results(self, look: Look) -> list[dict[str, Any]]:
+        """The lines of output and errors, in no order. Raises TeacherError."""
+        return [row for file in look.files for row in await self._rows(file)]
+
+    async def _rows(self, file: str) -> list[dict[str, Any]]:
+        content = await self._call(
+            lambda client: client.files.content(file, timeout=_FILE_SECONDS),
+            f"does not give the file {file} with the results of a batch",
+            _FILE_SECONDS,
+        )
+        return await asyncio.to_thread(lambda: list(_objects(content.content)))
+
+    async def tidy(self, files: Iterable[str]) -> None:
+        """Delete files at the provider. What cannot be deleted stays."""
+        for file in filter(None, files):
+            with suppress(RejectedError, MissingError):
+                await self._tried(_deletion(file))
+
+    async def _call(
+        self, send: Callable[[openai.AsyncOpenAI], Awaitable[R]], refusal: str, seconds: float | None = None
+    ) -> R:
+        try:
+            return await self._tried(send, seconds)
+        except MissingError as error:
+            self._without(str(error))
+        except RejectedError as error:
+            what = f"the teacher at {self.endpoint.name} {refusal} ({error.reason})"
+            if error.status in NOT_TAKEN:
+                raise TeacherSetupError(f"{what}; set teacher.batch to false") from None
+            raise TeacherError(f"{what}; nothing is lost: run again, or set teacher.batch to false") from None
+
+    async def _tried(self, send: Callable[[openai.AsyncOpenAI], Awaitable[R]], seconds: float | None = None) -> R:
+        async def once(client: openai.AsyncOpenAI) -> R:
+            try:
+                return await send(client)
+            except openai.APIStatusError as error:
+                if error.status_code in _MISSING:
+                    raise MissingError(f"HTTP {error.status_code}") from None
+                raise
+
+        return await self.endpoint.call(once, seconds)
+
+    def _look(self, batch: Any) -> Look:
+        """What of a batch is looked at; every field may be missing or of another type."""
+        if not isinstance(batch, Batch) or not isinstance(batch.id, str):
+            self._without("its reply to a batch is none")
+        counts = batch.request_counts
+        known = (counts.completed, counts.failed) if isinstance(counts, BatchRequestCounts) else ()
+        done = sum(count for count in known if isinstance(count, int))
+        files = tuple(file for file in (batch.output_file_id, batch.error_file_id) if file)
+        errors = (batch.errors.data if batch.errors else None) or []
+        failure = (str(errors[0].code), self.endpoint.redact(str(errors[0].message))[:500]) if errors else None
+        return Look(batch.id, str(batch.status).lower(), done, files, batch.input_file_id, failure)
+
+    def _without(self, why: str) -> NoReturn:
+        raise TeacherSetupError(
+            f"the teacher at {self.endpoint.name} has no Batch API ({why}); set teacher.batch to false"
+        ) from None
+
+
+class MissingError(Exception):
+    """There is nothing at an address of the Batch API."""
+
+
+def _deletion(file: str) -> Callable[[openai.AsyncOpenAI], Awaitable[Any]]:
+    return lambda client: client.files.delete(file)
+
+
+async def _find(client: openai.AsyncOpenAI, tag: str, file: str) -> Batch | None:
+    seen: set[str] = set()
+    async for batch in client.batches.list(limit=_PAGE):
+        if batch.id in seen:  # it gives the same page again and again
+            return None
+        seen.add(batch.id)
+        if (batch.metadata or {}).get(_TAG) == tag or (file and batch.input_file_id == file):
+            return batch
+    return None
+
+
+def _objects(content: bytes) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file with one a line; what is none is left out."""
+    for line in content.splitlines():
+        with suppress(ValueError, RecursionError):
+            row = json.loads(line)
+            if isinstance(row, dict):
+                yield row
