@@ -22,6 +22,7 @@ from agent.context import Context
 from agent.graph import build_graph
 from agent.report import write_report
 from agent.run_folder import IfExists, RunFolder
+from agent.state import has_failed
 from retrieval.errors import BudgetError, GaptutorError, StorageError
 from retrieval.files import read_json
 
@@ -122,7 +123,7 @@ async def _invoke(context: Context) -> Ending:
 
 
 def _ending(state: Any) -> Ending:
-    return "failed" if str(state["stop_reason"]).startswith("tuning_failed") else "finished"
+    return "failed" if has_failed(state["stop_reason"]) else "finished"
 
 
 def _where_to_start(snapshot: Any, folder: RunFolder) -> Any:

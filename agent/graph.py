@@ -39,6 +39,11 @@ def if_tuned(state: State) -> Literal["control", "evaluate"]:
     return "control" if state["stop_reason"] else "evaluate"
 
 
+def if_served(state: State) -> Literal["control", "decide"]:
+    """After an evaluation: an adapter that cannot be served ends the loop, and the best one so far stays."""
+    return "control" if state["stop_reason"] else "decide"
+
+
 def build_graph(checkpointer: "BaseCheckpointSaver[Any] | None" = None) -> "CompiledStateGraph[Any, Context, Any, Any]":
     """The compiled state machine."""
     graph: StateGraph[Any, Context, Any, Any] = StateGraph(State, context_schema=Context)
@@ -46,7 +51,7 @@ def build_graph(checkpointer: "BaseCheckpointSaver[Any] | None" = None) -> "Comp
         graph.add_node(step.__name__, step)
     graph.add_edge(START, "prepare")
     graph.add_edge("prepare", "evaluate")
-    graph.add_edge("evaluate", "decide")
+    graph.add_conditional_edges("evaluate", if_served)
     graph.add_edge("decide", "control")
     graph.add_conditional_edges("control", go_on)
     graph.add_conditional_edges("diagnose", if_any)

@@ -12,7 +12,7 @@ from agent.nodes.decide import note_figures
 from agent.nodes.tune import tune_on, union
 from agent.rehearsal import own_rationales, without_steps, write_own_rationales
 from agent.state import State
-from retrieval.errors import TuningError
+from retrieval.errors import AdapterError, TuningError
 from retrieval.files import read_jsonl, write_json, write_jsonl
 from retrieval.selection.random import select_random
 
@@ -58,9 +58,9 @@ async def _make(context: Context, number: int) -> None:
         await write_own_rationales(context, asked, folder / "rationales.jsonl")
     try:
         result = await tune_on(context, ids, folder, own_rationales(folder / "rationales.jsonl"))
-    except TuningError as error:
+        note_figures(context, round=number, arm="control", **asdict(result))
+        await answer_sets(context, folder, number, folder / "adapter")
+    except (TuningError, AdapterError) as error:
+        what = "tuned" if isinstance(error, TuningError) else "asked"
         context.folder.event("control_failed", round=number, error=str(error))
-        context.reporter.say(f"[red]the control could not be tuned:[/red] {escape(str(error))}")
-        return
-    note_figures(context, round=number, arm="control", **asdict(result))
-    await answer_sets(context, folder, number, folder / "adapter")
+        context.reporter.say(f"[red]the control could not be {what}:[/red] {escape(str(error))}")

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from rich.markup import escape
+
 from agent.answering import read_answers
 from agent.context import Context
 from agent.node import Update, node, node_seconds
-from agent.state import State
+from agent.state import Failure, State
 from eval.answers import correctness
 from eval.statistics import Plateau, plateau
 from retrieval.files import read_jsonl, write_json
@@ -50,6 +52,13 @@ def write_round(context: Context, number: int, p_value: float | None, better: bo
         "seconds": {name: spent for name, spent in seconds.items() if name != "control"},
     }
     write_json(context.folder.round(number) / "round.json", record)
+
+
+def stop_failed(context: Context, what: Failure, error: Exception, number: int) -> Update:
+    """End the loop since a round failed; the reason is noted, shown and part of the state."""
+    context.folder.event(what, round=number, error=str(error))
+    context.reporter.say(f"[red]{what.replace('_', ' ')}:[/red] {escape(str(error))}")
+    return {"stop_reason": f"{what}: {error}"}
 
 
 def _stop_reason(context: Context, state: State, found: Plateau) -> str | None:

@@ -6,7 +6,7 @@ from agent.context import Context
 from agent.node import Update, node
 from agent.nodes.decide import write_round
 from agent.report import write_report
-from agent.state import State
+from agent.state import State, has_failed
 from retrieval.files import publish_folder, read_json
 
 
@@ -23,7 +23,7 @@ async def finish(context: Context, state: State) -> Update:
         decided = read_json(path) if path.exists() else {"p_value": None, "better": False}
         write_round(context, number, decided["p_value"], bool(decided["better"]))  # with what came after the decision
     reason = str(state["stop_reason"])
-    ending = "failed" if reason.startswith("tuning_failed") else "finished"
+    ending = "failed" if has_failed(reason) else "finished"
     seconds = context.seconds()
     context.folder.status(state=ending, stop_reason=reason, best_round=best, seconds=seconds)
     write_report(context.folder.path)

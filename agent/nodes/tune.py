@@ -5,12 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from agent.config import StudentConfig
 from agent.context import Context
 from agent.node import Update, node
-from agent.nodes.decide import note_figures
+from agent.nodes.decide import note_figures, stop_failed
 from agent.rehearsal import own_rationales
 from agent.state import State
 from retrieval.errors import TuningError
@@ -30,9 +28,7 @@ async def tune(context: Context, state: State) -> Update:
     try:
         result = await tune_on(context, union(context, number), folder, _rationales(context, number))
     except TuningError as error:
-        context.folder.event("tuning_failed", round=number, error=str(error))
-        context.reporter.say(f"[red]tuning failed:[/red] {escape(str(error))}")
-        return {"stop_reason": f"tuning_failed: {error}"}
+        return stop_failed(context, "tuning_failed", error, number)
     note_figures(context, round=number, arm="targeted", **asdict(result))
     return {}
 
