@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,12 +103,13 @@ class Context:
         return {kind: round(seconds, 3) for kind, seconds in {**spent, "own": spent["total"] - waited}.items()}
 
     async def close(self) -> None:
-        """Let go of the student, the teacher and the folder."""
-        await self.student.close()
-        await self.teacher.close()
-        if self.data is not None:
-            self.data.index.close()
-        self.folder.close()
+        """Let go of the student, the teacher and the folder, of each whatever becomes of the others."""
+        async with AsyncExitStack() as last:
+            last.callback(self.folder.close)
+            if self.data is not None:
+                last.callback(self.data.index.close)
+            last.push_async_callback(self.teacher.close)
+            last.push_async_callback(self.student.close)
 
 
 def _say_aloud(folder: RunFolder, reporter: Reporter, text: str) -> None:
