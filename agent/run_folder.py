@@ -53,6 +53,19 @@ _FREE = {
     },
     "tuning": {"checkpoint_minutes"},
     "pool": {"chroma_url"},
+    # Not `serve` and `max_length`: the one rounds the weights, the other sets items aside.
+    "student.vllm": {
+        "url",
+        "api_key_env",
+        "python",
+        "args",
+        "port",
+        "sharing",
+        "gpu_memory",
+        "concurrency",
+        "timeout",
+        "start_timeout",
+    },
 }
 
 
@@ -210,13 +223,25 @@ def _begin(path: Path, config: RunConfig, prompts: Prompts) -> None:
     write_json(path / "run.json", status)
 
 
-def _bound(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that decides the results."""
-    return {
-        key: {k: v for k, v in value.items() if k not in _FREE.get(key, set())} if isinstance(value, dict) else value
-        for key, value in config.items()
-        if key not in _FREE[""]
-    }
+def _bound(config: Mapping[str, Any], section: str = "") -> dict[str, Any]:
+    """The part of a configuration that decides the results, as it is nested there."""
+    found = {}
+    for key, value in config.items():
+        if key not in _FREE.get(section, ()):
+            found[key] = _bound(value, f"{section}.{key}".strip(".")) if isinstance(value, dict) else value
+    return found
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any], section: str = "") -> list[str]:
+    """The keys whose values differ, dotted."""
+    found = []
+    for key, value in new.items():
+        name, before = f"{section}.{key}".strip("."), old.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            found += _changed(before, value, name)
+        elif before != value:
+            found.append(name)
+    return found
 
 
 def _check_same(path: Path, config: RunConfig, prompts: Prompts) -> None:
@@ -227,12 +252,7 @@ def _check_same(path: Path, config: RunConfig, prompts: Prompts) -> None:
     if status.get("config_digest") == digest(_bound(config.model_dump(mode="json"))) and not changed:
         return
     old, new = _bound(read_config(path).model_dump(mode="json")), _bound(config.model_dump(mode="json"))
-    changed += [
-        f"{key}.{k}" if isinstance(new[key], dict) else key
-        for key in new
-        for k in (new[key] if isinstance(new[key], dict) else [key])
-        if (old[key].get(k) != new[key][k] if isinstance(new[key], dict) else old.get(key) != new[key])
-    ]
+    changed += _changed(old, new)
     raise RunError(
         f"{path} belongs to a run with another configuration (differs in {', '.join(changed) or 'an older format'}); "
         "name another folder with --run-dir, or start over with --if-exists delete"

@@ -46,6 +46,25 @@ def test_another_configuration_is_refused_and_the_difference_named(tmp_path: Pat
     assert not is_held(tmp_path / "run")
 
 
+def test_how_the_students_server_is_run_may_change_and_what_it_serves_may_not(tmp_path: Path) -> None:
+    def with_server(**vllm: object) -> RunConfig:
+        return config(student={"model": "student", "engine": "vllm", "vllm": vllm})
+
+    first = RunFolder.open(tmp_path / "run", with_server())
+    first.round(0).mkdir(parents=True)
+    (first.round(0) / "answers.jsonl").touch()
+    first.close()
+    theirs = {"url": "http://127.0.0.1:8000", "api_key_env": "KEY", "timeout": 9, "concurrency": 2}
+    ours = {"port": 8001, "python": "/venv/bin/python", "args": ["--enforce-eager"], "start_timeout": 9}
+    for changed in (theirs, {**ours, "gpu_memory": 0.5, "sharing": "sleep"}):
+        again = RunFolder.open(tmp_path / "run", with_server(**changed))
+        assert again.id == first.id
+        again.close()
+    for key, value in (("serve", "merged"), ("max_length", 512)):
+        with pytest.raises(RunError, match=rf"differs in student\.vllm\.{key}\)"):
+            RunFolder.open(tmp_path / "run", with_server(**{key: value}))
+
+
 def test_a_folder_in_which_nothing_was_answered_takes_another_configuration(tmp_path: Path) -> None:
     first = RunFolder.open(tmp_path / "run", config())
     first.close()
