@@ -25,6 +25,10 @@ from retrieval.vector_store import server_address
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
+#: GPUs as CUDA_VISIBLE_DEVICES names them; a single number is read as one, too.
+Gpus = Annotated[str, Field(pattern=r"^[A-Za-z0-9/-]+(,[A-Za-z0-9/-]+)*$", coerce_numbers_to_str=True)]
+
+
 def _refuse_secrets(key: str, address: str) -> None:
     try:
         parts = urlsplit(address)
@@ -105,6 +109,9 @@ class VllmConfig(Section):
     `auto`: as an adapter where vLLM takes one for the student's family (docs/families.md)."""
     gpu_memory: float = Field(0.85, gt=0, le=1)
     """Share of the GPU's memory that our server takes."""
+    gpus: Gpus | None = None
+    """GPUs that our server sees, as in CUDA_VISIBLE_DEVICES (`0`, or `0,1`); if empty, all that gaptutor sees. It takes the
+    first, unless `args` spread the student over several."""
     max_length: int | None = Field(None, ge=64)
     """Most tokens of prompt, images and answer together; if empty, what the items need."""
     concurrency: int = Field(64, ge=1)
@@ -298,6 +305,16 @@ class TuningConfig(Section):
     """Minutes between checkpoints from which a killed tuning goes on."""
     processes: int = Field(1, ge=1)
     """Processes (GPUs) that accelerate starts."""
+    gpus: Gpus | None = None
+    """GPUs that tuning sees, as in CUDA_VISIBLE_DEVICES (`1`, or `1,2`), one for each process, the first ones; if empty, all that
+    gaptutor sees."""
+
+    @model_validator(mode="after")
+    def _a_gpu_for_each_process(self) -> Self:
+        named = self.gpus.split(",") if self.gpus else []
+        if named and len(named) < self.processes:
+            raise ValueError(f"tuning.processes is {self.processes}, but tuning.gpus names {len(named)}")
+        return self
 
 
 class RunConfig(Section):

@@ -51,7 +51,7 @@ _FREE = {
         "budget_usd",
         "prompts",  # their contents must not
     },
-    "tuning": {"checkpoint_minutes"},
+    "tuning": {"checkpoint_minutes", "gpus"},
     "pool": {"chroma_url"},
     # Not `serve` and `max_length`: the one rounds the weights, the other sets items aside.
     "student.vllm": {
@@ -62,6 +62,7 @@ _FREE = {
         "port",
         "sharing",
         "gpu_memory",
+        "gpus",
         "concurrency",
         "timeout",
         "start_timeout",

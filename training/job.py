@@ -81,6 +81,7 @@ class TuningJob:
     max_length: int = 2048
     checkpoint_minutes: float = 5.0
     processes: int = 1
+    gpus: str | None = None
     trust_remote_code: bool = False
     log: Path | None = None
 
@@ -119,7 +120,7 @@ class TuningJob:
         if not self.samples.is_file():
             raise DataError(f"{self.samples} does not exist; it should hold the samples to tune on")
         settings = asdict(self)
-        for name in ("samples", "out", "log", "checkpoint_minutes"):
+        for name in ("samples", "out", "log", "checkpoint_minutes", "gpus"):
             del settings[name]
         return digest({**settings, "samples": file_digest(self.samples)})
 
@@ -225,7 +226,8 @@ async def _run_child(job: TuningJob, on_progress: Callable[[Progress], None]) ->
     with output:
         child = await asyncio.create_subprocess_exec(
             sys.executable, *CHILD, str(job.work / "job.json"), str(os.getpid()),
-            stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=child_environment(),
+            stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            env=child_environment(job.gpus),
         )  # fmt: skip
     try:
         await _follow(child, job, on_progress)
@@ -234,14 +236,16 @@ async def _run_child(job: TuningJob, on_progress: Callable[[Progress], None]) ->
     return None if child.returncode == 0 else _failure(job, child.returncode or 0)
 
 
-def child_environment() -> dict[str, str]:
-    """The child finds our packages where we found them and never asks the network for what it can do without."""
+def child_environment(gpus: str | None = None) -> dict[str, str]:
+    """The child finds our packages where we found them and never asks the network for what it can do without. It sees `gpus`,
+    if they are given."""
     roots = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, roots)),
         "TOKENIZERS_PARALLELISM": "false",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        **({"CUDA_VISIBLE_DEVICES": gpus} if gpus else {}),
     }
 
 

@@ -230,6 +230,7 @@ class OwnServer:
             "VLLM_SERVER_DEV_MODE": "1" if self.config.vllm.sharing == "sleep" else "0",
             "VLLM_NO_USAGE_STATS": "1",
             "DO_NOT_TRACK": "1",
+            **({"CUDA_VISIBLE_DEVICES": self.config.vllm.gpus} if self.config.vllm.gpus else {}),
         }
 
     async def _wait_ready(self, start: int) -> None:

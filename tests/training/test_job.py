@@ -84,6 +84,21 @@ async def test_a_published_job_is_not_run_again(
         await tune(replace(job, out=tmp_path / "adapter", seed=1))
 
 
+async def test_the_child_sees_the_gpus_that_are_named_and_one_process_takes_the_first(
+    job: TuningJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
+    monkeypatch.setattr(
+        training.job, "CHILD", ("-c", "import os; raise SystemExit(os.environ['CUDA_VISIBLE_DEVICES'])")
+    )
+    for gpus, seen in (("1,2", "1,2"), (None, "5,6")):
+        with pytest.raises(TuningError, match=f"exit code 1: {seen};"):
+            await tune(replace(job, gpus=gpus))
+    assert replace(job, gpus="1").key() == job.key(), "which GPU it was changes no adapter"
+    training.lora._see_one_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
+
+
 async def test_a_killed_child_goes_on_and_ends_with_the_weights_of_an_unbroken_one(
     unbroken: tuple[TuningJob, TuningResult], job: TuningJob
 ) -> None:

@@ -74,6 +74,17 @@ async def test_why_it_could_not_start_is_told(make: Made, said: str, error: type
     await engine.close()
 
 
+async def test_it_sees_the_gpus_that_are_named_and_else_those_that_this_process_sees(
+    make: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
+    for changed, seen in (({"gpus": 1}, "1"), ({"gpus": "1,2"}, "1,2"), ({}, "5,6")):
+        engine = make('echo "RuntimeError: sees $CUDA_VISIBLE_DEVICES" >&2; sleep 0.5; exit 1', **changed)
+        with pytest.raises(StudentError, match=f"could not start: sees {seen};"):
+            await texts(engine, asked(1))
+        await engine.close()
+
+
 async def test_one_that_does_not_come_up_is_ended(make: Made, tmp_path: Path) -> None:
     engine = make("sleep 600", start_timeout=1)
     with pytest.raises(StudentError, match=r"did not come up within 1 s; see .*vllm\.log, or raise"):
