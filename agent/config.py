@@ -6,6 +6,7 @@ quote it. Secrets never stand here: fields ending in `_env` name an environment 
 
 import difflib
 import os
+import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -96,7 +97,7 @@ class VllmConfig(Section):
     api_key_env: Variable | None = None
     """Environment variable that holds the key of the server at `url`, if it has one."""
     python: Path | None = None
-    """Python of the environment that vLLM is installed in; if empty, the one that runs gaptutor."""
+    """Python of the environment that vLLM is installed in, or its name on PATH; if empty, the one that runs gaptutor."""
     args: tuple[str, ...] = ()
     """Further options of `vllm serve`, for instance [--enforce-eager]."""
     port: int | None = Field(None, ge=1, le=65535)
@@ -418,7 +419,17 @@ def _anchor(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
         path = folder / os.path.expanduser(value)  # unlike Path.expanduser, no error for a user that is not there
         if (section, key) != ("student", "model") or path.exists():
             part[key] = str(path)
+    student = raw.get("student")
+    vllm = student.get("vllm") if isinstance(student, dict) else None
+    if isinstance(vllm, dict) and isinstance(vllm.get("python"), str):
+        vllm["python"] = _program(vllm["python"], folder)
     return raw
+
+
+def _program(value: str, folder: Path) -> str:
+    """A program's absolute path; a bare name is looked up on PATH, and left as it is where there is none."""
+    value = os.path.expanduser(value)
+    return str(folder / value) if os.path.dirname(value) else shutil.which(value) or value
 
 
 def _nearest(key: str) -> str:

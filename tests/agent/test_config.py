@@ -35,6 +35,19 @@ def test_a_student_that_is_a_folder_becomes_a_path(config_file: Path) -> None:
     assert load_config(config_file).student.model == str(config_file.parent / "student")
 
 
+def test_the_servers_python_is_a_path_from_the_file_or_a_name_on_the_path(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = config_file.parent / "bin" / "python3.99"
+    program.parent.mkdir()
+    program.touch(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    monkeypatch.setenv("HOME", str(config_file.parent))
+    for given, meant in (("bin/python3.99", program), ("~/bin/python3.99", program), ("python3.99", program)):
+        assert load_config(config_file, [f"student.vllm.python={given}"]).student.vllm.python == meant
+    assert load_config(config_file, ["student.vllm.python=python3.98"]).student.vllm.python == Path("python3.98")
+
+
 def test_overrides_change_single_values(config_file: Path) -> None:
     config = load_config(config_file, ["selection.budget=500", "seed=3", "tuning.learning_rate=2e-3"])
     assert (config.selection.budget, config.seed, config.tuning.learning_rate) == (500, 3, 2e-3)
