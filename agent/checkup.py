@@ -1,6 +1,5 @@
 """`gaptutor doctor CONFIG`: does a configuration fit its files, its student and the machine? Nothing is started for it."""
 
-import importlib.util
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -12,13 +11,12 @@ from transformers import AutoModelForImageTextToText
 from agent.config import RunConfig
 from agent.doctor import Check
 from agent.student import engine_of
+from agent.student.beforehand import check_serving
 from agent.student.engine import Request
 from agent.student.room import Ruler
-from agent.student.server import free_port, room_for
-from agent.student.vllm import check_served
 from eval.scorers import make_scorer
 from eval.task import load_items
-from retrieval.errors import GaptutorError
+from retrieval.errors import ConfigError, GaptutorError
 from retrieval.records import record_files
 from training.families import family_of, load_config, resolve_dtype, target_pattern
 
@@ -56,8 +54,12 @@ def _guarded(look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
     try:
         yield from look()
     except GaptutorError as error:
-        what, _, cure = str(error).partition("; ")
-        yield Check("configuration", False, False, what, cure)
+        yield _mistake("configuration", error)
+
+
+def _mistake(what: str, error: GaptutorError) -> Check:
+    found, _, cure = str(error).partition("; ")
+    return Check(what, False, False, found, cure)
 
 
 def _items(config: RunConfig) -> Iterator[Check]:
@@ -102,20 +104,17 @@ def _student(config: RunConfig) -> Iterator[Check]:
 
 
 def _engine(config: RunConfig) -> Iterator[Check]:
-    engine, vllm = engine_of(config.student), config.student.vllm
-    if engine == "embedded":
+    vllm = config.student.vllm
+    if engine_of(config.student) == "embedded":
         yield Check("engine", True, False, "embedded (transformers in this process)", "")
         return
-    check_served(config.student)
-    if vllm.url:
-        yield Check("engine", True, False, f"the vLLM server at {vllm.url} (not asked)", "")
+    try:
+        check_serving(config.student, config.tuning.rank)
+    except ConfigError as error:
+        yield _mistake("engine", error)
         return
-    room_for(config.tuning.rank)
-    free_port(vllm.port)
-    there = vllm.python.is_file() if vllm.python else importlib.util.find_spec("vllm") is not None
-    found = f"vLLM of {vllm.python or 'this environment'}" + ("" if there else ", which is not there")
-    cure = "" if there else "pip install 'gaptutor[vllm]', or name another Python at student.vllm.python"
-    yield Check("engine", there, False, found, cure)
+    found = f"the vLLM server at {vllm.url} (not asked)" if vllm.url else f"vLLM of {vllm.python or 'this environment'}"
+    yield Check("engine", True, False, found, "")
 
 
 def _memory(config: RunConfig, gpu_gib: float | None) -> Iterator[Check]:

@@ -1,9 +1,12 @@
 """The first node: items read, pool imported, skills named, index built. All of it is kept and found again."""
 
+import asyncio
+
 from agent.config import RunConfig
 from agent.context import Context
 from agent.node import Update, node
 from agent.state import State
+from agent.student import engine_of
 from agent.teacher.prompts import SameSkills
 from agent.teacher.switch import check_teacher_judges
 from retrieval.errors import ConfigError, TeacherError
@@ -13,11 +16,14 @@ from retrieval.errors import ConfigError, TeacherError
 async def prepare(context: Context, state: State) -> Update:
     """Make what every round needs (`Context.ready`); first see that the teacher is there, before hours are spent."""
     # Imported here because it takes seconds: a second process on this run must hear at once that it is held.
+    from agent.student.beforehand import check_serving
     from training.checks import check_student
 
     student, how = context.config.student, context.config.diagnosis
     _check_files(context.config)
     check_student(student.model, student.trust_remote_code)
+    if engine_of(student) == "vllm":
+        await asyncio.to_thread(check_serving, student, context.config.tuning.rank)
     question = {"skill": "reading a clock", "candidates": ["telling the time"]}
     try:
         with context.waiting("teacher"):

@@ -15,8 +15,10 @@ def make_student(config: StudentConfig, work: Path, say: Callable[[str], None]) 
     `work`; `say` gets a line for what a user would want to know. Raises ConfigError."""
     # Imported here so that commands which need no student do not pay seconds for importing torch.
     if engine_of(config) == "vllm":
+        from agent.student.beforehand import check_python
         from agent.student.vllm import VllmStudent
 
+        check_python(config.vllm)
         return VllmStudent(config, work, say)
     from agent.student.embedded import EmbeddedStudent
 

@@ -52,7 +52,8 @@ def look(config: dict[str, Any], gpu_gib: float | None = None) -> dict[str, Chec
 def test_a_configuration_that_fits_is_all_right(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_TEACHERS_KEY", "k")
     python = tmp_path / "python"
-    python.touch()
+    python.write_text("#!/bin/sh\nexit 0\n")
+    python.chmod(0o755)
     found = look(raw(world, vllm={"python": str(python)}, max_new_tokens=64), gpu_gib=24)
     assert all(check.ok for check in found.values()), found
     assert found["validation set"].found.startswith("4 items, 0 set aside")
@@ -66,14 +67,15 @@ def test_what_would_stop_the_run_is_told_with_its_cure(world: Path, tmp_path: Pa
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        found = look(raw(world, vllm={"port": taken.getsockname()[1]}, max_new_tokens=10**6), gpu_gib=0.0001)
-    assert "cannot be used" in found["configuration"].found
+        vllm = {"port": taken.getsockname()[1], "python": "/bin/true"}
+        found = look(raw(world, vllm=vllm, max_new_tokens=10**6), gpu_gib=0.0001)
+    assert "cannot be used" in found["engine"].found
     assert [name for name, check in found.items() if not check.ok] == [
-        "longest prompt and answer", "configuration", "GPU memory, answering", "GPU memory, tuning", "teacher",
+        "longest prompt and answer", "engine", "GPU memory, answering", "GPU memory, tuning", "teacher",
     ]  # fmt: skip
     assert found["teacher"].cure == "export A_TEACHERS_KEY=…"
-    missing = look(raw(world, vllm={"python": str(tmp_path / "none")}))
-    assert (missing["engine"].ok, missing["engine"].found.endswith("which is not there")) == (False, True)
+    missing = look(raw(world, vllm={"python": str(tmp_path / "none")}))["engine"]
+    assert missing.found.startswith("student.vllm.python: there is no program")
 
 
 def test_parameters_are_counted_as_the_model_has_them(world: Path) -> None:
