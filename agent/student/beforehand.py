@@ -8,7 +8,6 @@ from agent.config import StudentConfig, VllmConfig
 from agent.student.server import free_port, room_for
 from agent.student.vllm import check_served
 from retrieval.errors import ConfigError
-from training.families import family_of, load_config
 
 #: Exit code 0 if vLLM is there; without the seconds that importing it takes.
 _LOOK = "import importlib.util, sys; sys.exit(importlib.util.find_spec('vllm') is None)"
@@ -21,7 +20,7 @@ def check_serving(config: StudentConfig, rank: int) -> None:
     not take; for a server of our own also vLLM or its Python missing, or its port in use."""
     check_served(config)
     vllm = config.vllm
-    if not _merges(config):
+    if vllm.serve != "merged":  # merged weights may come of any rank
         room_for(rank)
     if vllm.url is None:
         check_python(vllm)
@@ -39,13 +38,6 @@ def check_python(vllm: VllmConfig) -> None:
         raise ConfigError(
             f"student.vllm.python: there is no program {vllm.python}; name the Python of an environment with vLLM"
         )
-
-
-def _merges(config: StudentConfig) -> bool:
-    """Whether merged weights will be served, as far as it is known beforehand: an adapter may then have any rank."""
-    if config.vllm.serve == "auto" and config.vllm.url is None:
-        return family_of(load_config(config.model, config.trust_remote_code)).merged
-    return config.vllm.serve == "merged"
 
 
 def _has_vllm(vllm: VllmConfig) -> bool:
