@@ -127,6 +127,13 @@ class VllmConfig(Section):
         _refuse_secrets("student.vllm.url", self.url or "")
         return self
 
+    @field_validator("sharing", mode="before")
+    @classmethod
+    def _remote_is_an_address(cls, value: Any) -> Any:
+        if value == "remote":
+            raise ValueError("a server elsewhere is named by its address, student.vllm.url; leave student.vllm.sharing out then")
+        return value
+
     @model_validator(mode="after")
     def _ours_or_theirs(self) -> Self:
         if self.url is not None and self.serve == "merged":
