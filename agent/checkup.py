@@ -119,35 +119,58 @@ def _engine(config: RunConfig) -> Iterator[Check]:
 
 def _memory(config: RunConfig, gpu_gib: float | None) -> Iterator[Check]:
     size = measure(config)
-    width = torch.empty((), dtype=resolve_dtype(config.student.dtype)).element_size()
-    weights = size.student * width / GIB
-    tuned = weights + size.adapter * _TUNED / GIB
     if gpu_gib is None and torch.cuda.is_available():
         gpu_gib = torch.cuda.get_device_properties(0).total_memory / GIB
+    width = _width(config.student.dtype, gpu_gib is not None)
+    weights = size.student * width / GIB
+    tuned = (size.student * _width(config.tuning.dtype, gpu_gib is not None) + size.adapter * _TUNED) / GIB
     about = f"{size.student / 1e9:.2f} billion parameters, {width} bytes each: {weights:.1f} GiB"
     if gpu_gib is None:
         yield Check("memory", True, False, f"{about}; {tuned:.1f} GiB and activations while tuning", "")
         return
-    served = config.student.vllm.gpu_memory * gpu_gib
-    together = config.student.vllm.sharing == "shared"
-    good = weights < served if engine_of(config.student) == "vllm" else weights < gpu_gib
-    yield Check(
-        "GPU memory, answering",
-        good,
-        False,
-        f"{about} of {served:.1f} GiB that vLLM takes; the rest holds its cache",
-        "" if good else "take a smaller or a quantised student, or raise student.vllm.gpu_memory",
-    )
+    if config.student.vllm.url is None:  # else they are answered elsewhere
+        yield _answering(config, about, weights, gpu_gib)
+    yield _tuning(config, size, tuned, gpu_gib)
+
+
+def _width(dtype: str, on_gpu: bool) -> int:
+    """Bytes of a weight. `auto` goes by the machine that the run is meant for, which may not be this one: two on any GPU."""
+    return 2 if dtype == "auto" and on_gpu else resolve_dtype(dtype).itemsize
+
+
+def _answering(config: RunConfig, about: str, weights: float, gpu_gib: float) -> Check:
+    room, of = gpu_gib, ""
+    cure = "take a smaller or a quantised student, or set student.dtype to bfloat16"
+    if engine_of(config.student) == "vllm":
+        room, of = gpu_gib * config.student.vllm.gpu_memory, " that vLLM takes; the rest holds its cache"
+        cure = "take a smaller or a quantised student, or raise student.vllm.gpu_memory"
+    good = weights < room
+    return Check("GPU memory, answering", good, False, f"{about} of {room:.1f} GiB{of}", "" if good else cure)
+
+
+def _tuning(config: RunConfig, size: Size, tuned: float, gpu_gib: float) -> Check:
     samples = config.tuning.micro_batch_size or config.tuning.batch_size
-    left = gpu_gib - tuned - (served if together else 0)
-    yield Check(
+    served, cure = 0.0, "lower tuning.rank, or take a smaller student"
+    if _stays_beside(config):
+        served = gpu_gib * config.student.vllm.gpu_memory
+        cure = "lower tuning.rank or student.vllm.gpu_memory, or leave student.vllm.sharing at restart"
+    left = gpu_gib - tuned - served
+    return Check(
         "GPU memory, tuning",
         left > 0,
         False,
         f"{tuned:.1f} GiB for the weights and an adapter (rank {config.tuning.rank}, {size.adapter / 1e6:.0f} million) with its "
         f"optimiser; {left:.1f} GiB are left for the activations of {samples} samples",
-        "" if left > 0 else "lower tuning.rank or student.vllm.gpu_memory, or leave student.vllm.sharing at restart",
+        "" if left > 0 else cure,
     )
+
+
+def _stays_beside(config: RunConfig) -> bool:
+    """Whether our server stays up on a GPU that tuning takes too."""
+    vllm, first = config.student.vllm, os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    stays = engine_of(config.student) == "vllm" and vllm.url is None and vllm.sharing == "shared"
+    served, tuned = (set((named or first).split(",")) for named in (vllm.gpus, config.tuning.gpus))
+    return stays and bool(served & tuned)
 
 
 def measure(config: RunConfig) -> Size:

@@ -131,7 +131,9 @@ class VllmConfig(Section):
     @classmethod
     def _remote_is_an_address(cls, value: Any) -> Any:
         if value == "remote":
-            raise ValueError("a server elsewhere is named by its address, student.vllm.url; leave student.vllm.sharing out then")
+            raise ValueError(
+                "a server elsewhere is named by its address, student.vllm.url; leave student.vllm.sharing out then"
+            )
         return value
 
     @model_validator(mode="after")

@@ -78,6 +78,30 @@ def test_what_would_stop_the_run_is_told_with_its_cure(world: Path, tmp_path: Pa
     assert missing.found.startswith("student.vllm.python: there is no program")
 
 
+def test_memory_is_reckoned_for_the_gpu_that_is_meant_and_not_for_this_machine(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.checkup.measure", lambda config: Size(7 * 10**9, 80 * 10**6))  # 13 GiB at two bytes each
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": False})
+    found = look(raw(world, dtype="auto"), gpu_gib=24)
+    assert "2 bytes each: 13.0 GiB of 20.4 GiB that vLLM takes" in found["GPU memory, answering"].found
+    assert found["GPU memory, tuning"].found.startswith("14.2 GiB")
+    whole = look({**raw(world), "tuning": {"rank": 4, "dtype": "float32"}}, gpu_gib=24)
+    assert whole["GPU memory, tuning"].found.startswith("27.3 GiB")
+    assert not whole["GPU memory, tuning"].ok
+    embedded = look(raw(world, engine="embedded"), gpu_gib=24)
+    assert embedded["GPU memory, answering"].found.endswith("13.0 GiB of 24.0 GiB")
+    elsewhere = look(raw(world, vllm={"url": "http://127.0.0.1:1"}), gpu_gib=24)
+    assert "GPU memory, answering" not in elsewhere
+
+
+def test_a_server_that_stays_up_takes_memory_only_where_tuning_is(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.checkup.measure", lambda config: Size(7 * 10**9, 80 * 10**6))
+    shared = raw(world, vllm={"sharing": "shared", "gpus": 0})
+    assert not look(shared, gpu_gib=24)["GPU memory, tuning"].ok
+    assert look({**shared, "tuning": {"gpus": 1}}, gpu_gib=24)["GPU memory, tuning"].ok
+
+
 def test_parameters_are_counted_as_the_model_has_them(world: Path) -> None:
     import torch
     from peft import LoraConfig, get_peft_model

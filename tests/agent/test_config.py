@@ -66,7 +66,10 @@ def test_overrides_change_single_values(config_file: Path) -> None:
         (GOOD.replace("{model: student}", "{model: student, direct_prompt: hello}"), "{question}"),
         (GOOD.replace("pool.json", "pool.json, chroma_url: 'localhost:8000'"), "write it as http://127.0.0.1:8000"),
         (GOOD + "tuning: {processes: 2, gpus: 1}\n", "tuning.processes is 2, but tuning.gpus names 1"),
-        (GOOD.replace("{model: student}", "{model: student, vllm: {sharing: remote}}"), "its address, student.vllm.url"),
+        (
+            GOOD.replace("{model: student}", "{model: student, vllm: {sharing: remote}}"),
+            "its address, student.vllm.url",
+        ),
         (GOOD + "tuning: {gpus: '1;2'}\n", "`tuning.gpus`"),
         ("name: [", "line"),
         ("- a\n- b\n", "no configuration"),
