@@ -40,6 +40,8 @@ class Context:
     embedder: Embedder
     waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     data: "Data | None" = None
+    #: Whether it waits for batches of the teacher's; nothing is lost if it stops then.
+    in_batches: bool = False
 
     @classmethod
     def build(cls, config: RunConfig, folder: RunFolder, reporter: Reporter) -> Self:

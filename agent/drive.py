@@ -112,7 +112,7 @@ async def _invoke(context: Context) -> Ending:
         if snapshot.values and not snapshot.next:
             return _ending(snapshot.values)
         given = _where_to_start(snapshot, folder)
-        with _drain_on_signals(control, context.reporter):
+        with _drain_on_signals(control, context):
             try:
                 result = await graph.ainvoke(given, thread, context=context, durability="sync", control=control)
             except GraphDrained:
@@ -143,18 +143,19 @@ def _where_to_start(snapshot: Any, folder: RunFolder) -> Any:
 
 
 @contextmanager
-def _drain_on_signals(control: RunControl, reporter: Reporter) -> Iterator[None]:
-    """First SIGINT or SIGTERM: end after the current step. Second: end now; what is in flight is done again on resume. A
-    thread that does not come back is not waited for: a run may be killed at any point."""
+def _drain_on_signals(control: RunControl, context: Context) -> Iterator[None]:
+    """First SIGINT or SIGTERM: end after the current step, or now if that waits for the teacher's batches, which may take a
+    day. Second: end now; what is in flight is done again on resume. A thread that does not come back is not waited for: a
+    run may be killed at any point."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def asked() -> None:
-        if control.drain_requested and task is not None:
+        if (control.drain_requested or context.in_batches) and task is not None:
             task.cancel()
             loop.call_later(_PATIENCE, os._exit, 130)
             return
         control.request_drain("signal")
-        reporter.say(
+        context.reporter.say(
             "[yellow]stopping after this step; once more to stop at once (either way the run can go on)[/yellow]"
         )
 

@@ -96,6 +96,28 @@ def test_costs_follow_from_the_price_and_are_unknown_without(capsys: pytest.Capt
     assert "no rule of nobody-knows-me is known" in " ".join(out.split())
 
 
+def test_what_can_wait_costs_less_in_batches(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    prices = ("teacher.price_in=2", "teacher.price_out=8", "diagnosis.locator=per_step")
+    full = estimated(capsys, config, *prices)
+    found = estimated(capsys, config, *prices, "teacher.batch=true", "teacher.price_batch=0.25")
+    shares = {
+        row["what"]: other["cost_usd"] / row["cost_usd"]
+        for key in ("once", "each_round")
+        for row, other in zip(full[key], found[key], strict=True)
+    }
+    assert shares == {
+        "is the teacher there?": 1,
+        "the pool's 40 samples": 0.25,
+        "one step at a time": 1,
+        "naming a found step's skill": 1,
+        "skills of right answers": 0.25,
+        "merging and matching names": 1,
+    }
+    assert (found["price"]["batch"], found["batch"], full["batch"]) == (0.25, True, False)
+    _, out, _ = dry_run(capsys, config, *prices, "teacher.batch=true")
+    assert "What can wait goes into batches, at 50% of the price." in " ".join(out.split())
+
+
 def test_images_count_by_the_rule_of_the_model_at_the_size_that_is_sent_or_not_at_all(
     capsys: pytest.CaptureFixture[str], config: Path
 ) -> None:

@@ -6,6 +6,7 @@ import pytest
 from agent.config import TeacherConfig
 from agent.teacher.client import Teacher
 from agent.teacher.prompts import DiagnosedError, Judged, NamedGap, NamedSkills, SameSkills
+from agent.teacher.request import Question
 from eval.microworld.dice import Dice
 from eval.microworld.examples import Example, make_example
 from eval.microworld.expert import Options, app, make_app
@@ -13,6 +14,7 @@ from eval.microworld.expert.phrasing import phrasings
 from eval.microworld.programs import PROGRAMS
 from eval.microworld.scene import Scene
 from retrieval.errors import ConfigError
+from retrieval.files import read_jsonl
 from tests.eval.microworld.expert.asking import ask, body, client, png
 
 
@@ -316,3 +318,32 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, object]) -> N
 )
 async def test_open_answers(answer: str, gold: list[str], correct: bool) -> None:
     assert (await ask(app, "judge", {"question": "?", "gold": gold, "answer": answer}))["correct"] is correct
+
+
+async def test_questions_may_come_in_batches(tmp_path: Path) -> None:
+    def teacher(batch: bool) -> Teacher:
+        config = TeacherConfig(model="expert", app="eval.microworld.expert:app", batch=batch, batch_poll_minutes=1e-3)
+        return Teacher(config, tmp_path / f"{batch}.jsonl")
+
+    data = [{"question": "What is it?", "gold": ["a ring"], "answer": f"{count} rings"} for count in range(20)]
+    batched, direct = teacher(True), teacher(False)
+    await batched.check_batches()
+    await batched.ask_ahead(lambda: (Question("judge", each, Judged) for each in data))
+    for each in data:
+        assert await batched.ask("judge", each, Judged) == await direct.ask("judge", each, Judged)
+    await batched.close()
+    await direct.close()
+    assert sum(row.get("batch", False) for row in read_jsonl(tmp_path / "True.jsonl")) == 19
+
+
+async def test_a_batch_that_cannot_be_is_refused_as_openai_does() -> None:
+    async with client(make_app()) as http:
+        for path in ("batches/x", "files/x/content"):
+            assert (await http.get(path)).status_code == 404
+        assert (await http.post("batches/x/cancel")).status_code == 404
+        assert (await http.delete("files/x")).status_code == 404
+        assert (await http.post("batches", json={"input_file_id": "x"})).status_code == 400
+        assert (await http.post("files", content=b"text")).status_code == 400
+        kept = await http.post("files", files={"file": ("a.jsonl", b"no JSON\n")})
+        refused = await http.post("batches", json={"input_file_id": kept.json()["id"]})
+        assert "not JSON" in refused.json()["error"]["message"]
