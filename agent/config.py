@@ -207,7 +207,9 @@ class TeacherConfig(Section):
     batch_hours: float = Field(26.0, gt=0)
     """Hours that the run waits for a batch, until it stops; the batch goes on, and the run finds it again."""
     max_tokens: int = Field(2048, ge=16)
-    """Longest reply, in tokens."""
+    """Longest reply, in tokens, those of its reasoning included: 8192 or more for a model that reasons."""
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
+    """How long a model that reasons does so before it replies, sent as it is; if empty, nothing is sent."""
     image_size: int | None = Field(None, ge=16, le=4096)
     """Longest side (pixels) of the images that are sent, larger ones are scaled down; if empty, as they are (up to 4096)."""
     prompts: Path | None = None

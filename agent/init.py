@@ -18,6 +18,9 @@ from retrieval.files import write_text
 from retrieval.records import record_files
 
 _WIDTH = 110
+#: OpenAI's models that reason before they reply, and what leaves them room to.
+_REASONS = re.compile(r"(.*/)?(gpt-5(?!.*chat)|o\d)")
+_REASONING = {"max_tokens": 8192, "reasoning_effort": "low"}
 
 
 def write_config(
@@ -45,7 +48,7 @@ def write_config(
         "data": {"validation": str(validation.resolve()), "images": str(images.resolve()) if images else None},
         "pool": {"path": str(pool.resolve()) if pool else "POOL.json"},
         "student": {"model": str(Path(student).resolve()) if Path(student).is_dir() else student},
-        "teacher": {"model": teacher},
+        "teacher": {"model": teacher, **(_REASONING if _REASONS.match(teacher) else {})},
     }
     config = parse_config(raw, str(out))
     write_text(out, render(config))

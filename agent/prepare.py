@@ -163,10 +163,11 @@ def pool_store(config: RunConfig, run: Path) -> Path:
 
 
 def skills_folder(pool: Pool, config: RunConfig, prompts: Prompts) -> Path:
-    """Where a pool's skills are kept: another teacher, prompt or sight of the images names them anew."""
+    """Where a pool's skills are kept: another teacher, effort of its, prompt or sight of the images names them anew."""
     teacher = config.teacher
     sight = [] if teacher.see_images and teacher.image_size is None else [teacher.see_images, teacher.image_size]
-    return pool.folder / f"skills-{digest([teacher.model, prompts['skills'], *sight])[:12]}"
+    effort = [] if teacher.reasoning_effort is None else [f"reasoning effort {teacher.reasoning_effort}"]
+    return pool.folder / f"skills-{digest([teacher.model, prompts['skills'], *sight, *effort])[:12]}"
 
 
 async def _annotate(context: Context, pool: Pool, folder: Path) -> dict[str, list[str]]:

@@ -65,6 +65,8 @@ class Dialect:
         body: dict[str, Any] = {"model": config.model, "messages": [*messages, *(more or ())], self.limit: limit}
         if self.temperature:
             body["temperature"] = 0
+        if config.reasoning_effort is not None:
+            body["reasoning_effort"] = config.reasoning_effort
         if schema is None:
             return {**body, "logprobs": True, "top_logprobs": TOP}
         if self.form == "schema":

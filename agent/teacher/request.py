@@ -35,6 +35,7 @@ class ChatRequest:
         self.kind, self.schema = question.kind, question.schema
         self._prompt, self._longest = prompts[question.kind], config.image_size
         self._model, self._data = config.model, as_data(data)
+        self._effort = [] if config.reasoning_effort is None else [f"reasoning effort {config.reasoning_effort}"]
         self._images = [read_picture(image) for image in images]
 
     def key(self, more: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -44,7 +45,7 @@ class ChatRequest:
         if hashes and self._longest is not None:
             hashes.append(f"at most {self._longest} pixels")
         shape: Any = json_schema(self.schema) if self.schema else f"top {TOP}"
-        return digest([self._model, self._prompt, self._data, hashes, shape, list(more)])
+        return digest([self._model, self._prompt, self._data, hashes, shape, list(more), *self._effort])
 
     def messages(self) -> list[dict[str, Any]]:
         """The prompt, then the images and one text part with the data. Raises DataError if an image is none."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agent.context import Context
-from agent.prepare import _annotate
+from agent.prepare import _annotate, skills_folder
 from agent.show import summary
 from agent.teacher.client import Teacher
 from retrieval.errors import TeacherError
@@ -27,6 +27,19 @@ def make_run(folder: Path, endpoint: Scripted) -> Context:
     context.config = context.config.model_copy(update={"teacher": teacher})
     context.teacher = Teacher(teacher, context.folder.path / "teacher.jsonl")
     return context
+
+
+def test_another_teacher_or_effort_of_it_names_the_skills_anew(tmp_path: Path) -> None:
+    context = make_run(tmp_path / "a", Scripted())
+
+    def folder(**teacher: Any) -> Path:
+        assert context.data is not None
+        changed = context.config.teacher.model_copy(update=teacher)
+        config = context.config.model_copy(update={"teacher": changed})
+        return skills_folder(context.data.pool, config, context.teacher.prompts)
+
+    assert len({folder(), folder(model="other"), folder(reasoning_effort="low"), folder(reasoning_effort="high")}) == 4
+    assert folder(max_tokens=8192) == folder()
 
 
 async def test_a_run_says_what_the_pool_cost_and_what_of_it_it_paid(tmp_path: Path) -> None:

@@ -41,6 +41,22 @@ def test_any_file_name_makes_a_name_for_the_run(items: Path, tmp_path: Path, ste
 
 
 @pytest.mark.parametrize(
+    ("teacher", "room"),
+    [
+        ("gpt-5-mini", (8192, "low")),
+        ("openai/o3", (8192, "low")),
+        ("gpt-5-chat-latest", (2048, None)),
+        ("t", (2048, None)),
+    ],
+)
+def test_a_teacher_that_reasons_gets_room_for_it(items: Path, tmp_path: Path, teacher: str, room: object) -> None:
+    out = tmp_path / "out.yaml"
+    write_config(items, "s", teacher, None, None, out, False)
+    found = load_config(out, []).teacher
+    assert (found.max_tokens, found.reasoning_effort) == room
+
+
+@pytest.mark.parametrize(
     ("changes", "error", "said"),
     [
         ({"student": ""}, ConfigError, "--student is empty"),

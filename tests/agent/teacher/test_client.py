@@ -79,6 +79,14 @@ async def test_another_question_is_sent(ask_at: MakeTeacher, picture: bytes, cha
     assert len(endpoint.requests) == 2
 
 
+async def test_the_reasoning_effort_is_sent_where_it_is_set_and_another_is_another_request(ask_at: MakeTeacher) -> None:
+    endpoint = Scripted(then=YES)
+    for effort in (None, "low", "low", "none"):
+        await judge(ask_at(endpoint, reasoning_effort=effort))
+    assert [seen.body.get("reasoning_effort") for seen in endpoint.requests] == [None, "low", "none"]
+    assert "reasoning_effort" not in endpoint.requests[0].body
+
+
 async def test_images_are_sent_at_the_size_that_is_asked_for(ask_at: MakeTeacher, picture: bytes) -> None:
     endpoint = Scripted(then=YES)
     large = io.BytesIO()
