@@ -37,8 +37,8 @@ class Family:
     path of the language model inside the model, None where `get_decoder()` has to tell. `plain` says that images enter the
     language model as embeddings in the place of image tokens and nowhere else, all of one size, and that positions count
     tokens: then an image's features may be computed once, and decoding may be done step by step on token ids. Of vLLM,
-    `merged` says that it takes no adapter and is given merged weights, `scaled` that it counts an image's tokens rightly only
-    where the image has the size that the processor would give it, `unserved` why it cannot serve the family at all.
+    `scaled` says that it counts an image's tokens rightly only where the image has the size that the processor would give it,
+    `unserved` why it cannot serve the family at all.
     """
 
     name: str
@@ -46,7 +46,6 @@ class Family:
     language: str | None
     vision: str | None = None
     plain: bool = False
-    merged: bool = False
     scaled: bool = False
     unserved: str = ""
 

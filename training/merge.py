@@ -73,9 +73,9 @@ def merge(model: str, adapter: Path, out: Path, trust_remote_code: bool = False)
 
 
 def _names(folder: Path) -> set[str]:
-    """Of all tensors in the folder's files."""
+    """Of all tensors in the files that transformers reads (beside which there may be some in another format)."""
     found: set[str] = set()
-    for path in folder.glob("*.safetensors"):
+    for path in folder.glob("model*.safetensors"):
         with safe_open(str(path), "pt") as file:
             found.update(file.keys())
     return found

@@ -15,7 +15,6 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +83,8 @@ class VllmStudent:
         self._server: OwnServer | NamedServer = NamedServer(config) if config.vllm.url else OwnServer(config, work)
         self._ruler: Ruler | None = None
         self._needs = Needs()
+        #: Whether merged weights are served: asked for, or since vLLM takes no adapter for the model.
+        self._merges = config.vllm.serve == "merged"
         self._up: _Up | None = None
         self._lives = itertools.count(1)
         # A server of the user's may still have what an earlier process of the run loaded.
@@ -177,14 +178,6 @@ class VllmStudent:
         """What `_make_room` has measured the requests with."""
         assert self._ruler is not None
         return self._ruler
-
-    @cached_property
-    def _merges(self) -> bool:
-        """Whether merged weights are served; also set when vLLM turns out to take no adapter."""
-        vllm = self.config.vllm
-        if vllm.serve != "auto" or vllm.url:
-            return vllm.serve == "merged"
-        return family_of(load_config(self.config.model, self.config.trust_remote_code)).merged
 
     async def _make_room(self, requests: Sequence[Request]) -> dict[str, str]:
         """Note what the requests need; why those that are too long cannot be asked, by id."""

@@ -15,7 +15,7 @@ from agent.config import StudentConfig
 from agent.student.embedded import EmbeddedStudent
 from agent.student.engine import Request, Student
 from agent.student.vllm import VllmStudent
-from retrieval.errors import StudentError
+from retrieval.errors import AdapterError
 from tests.small_models import SMALL
 from tests.small_models.fixtures import Made
 from training.canary import FILE
@@ -83,6 +83,16 @@ async def test_an_adapter_acts_on_vllm_as_it_does_under_peft(
     assert canary.startswith("the canary passes")
 
 
+def without_pairs(adapter: Path, folder: Path) -> Path:
+    """The adapter without the canary's question about two images, which vLLM refuses (PaliGemma) or cuts up otherwise than
+    transformers (LLaVA-OneVision)."""
+    shutil.copytree(adapter, folder)
+    canary = json.loads((folder / FILE).read_text())
+    canary["probes"] = [probe for probe in canary["probes"] if len(probe["images"]) < 2]
+    (folder / FILE).write_text(json.dumps(canary))
+    return folder
+
+
 @pytest.mark.parametrize("family", UNSERVED)
 async def test_what_is_said_not_to_be_served_is_refused_by_the_canary_too(
     family: str, config: StudentConfig, made: Made, tuned: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -90,16 +100,28 @@ async def test_what_is_said_not_to_be_served_is_refused_by_the_canary_too(
     """If this fails, vLLM has learned to serve it."""
     assert known(made(family)).unserved
     monkeypatch.setattr("agent.student.vllm.check_served", lambda config: None)
-    adapter, template = tmp_path / "round" / "adapter", tmp_path / "template.jinja"
-    shutil.copytree(tuned(family) / "adapter", adapter)
-    canary = json.loads((adapter / FILE).read_text())
-    canary["probes"] = [probe for probe in canary["probes"] if len(probe["images"]) < 2]  # it takes no more
-    (adapter / FILE).write_text(json.dumps(canary))
+    adapter, template = without_pairs(tuned(family) / "adapter", tmp_path / "adapter"), tmp_path / "template.jinja"
     template.write_text(load_processor(str(made(family))).chat_template)
     vllm = VllmStudent(small(config, made(family), "--chat-template", str(template)), tmp_path)
     try:
         await vllm.load_adapter("tuned", adapter)
-        with pytest.raises(StudentError, match="the server reads an answer as other tokens"):
+        with pytest.raises(AdapterError, match="the server reads an answer as other tokens"):
             await texts(vllm, [Request("none", "What?")], "tuned")
     finally:
         await vllm.close()
+
+
+async def test_merged_weights_are_served_where_vllm_says_that_it_takes_no_adapter(
+    config: StudentConfig, made: Made, tuned: Made, pictures: list[Path], tmp_path: Path
+) -> None:
+    model, said = made("llava-onevision"), list[str]()
+    vllm = VllmStudent(small(config, model), tmp_path, said.append)
+    try:
+        await vllm.load_adapter("tuned", without_pairs(tuned("llava-onevision") / "adapter", tmp_path / "adapter"))
+        await texts(vllm, [Request("one", "What colour is it?", (pictures[0],))], "tuned")
+    finally:
+        await vllm.close()
+    assert [line.partition(":")[0] for line in said] == [
+        "vLLM takes no adapter for the student's family, so merged weights are served",
+        "the canary passes",
+    ]

@@ -11,13 +11,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import CONFIG_MAPPING, AutoModelForImageTextToText, GenerationConfig, PreTrainedTokenizerFast
 
 from tests.small_models.parts import BOS, CONTEXT, PAD, SPREAD, Small, text_shape
-from tests.small_models.shapes import SMALL
+from tests.small_models.shapes import GENERAL, SMALL
 from tests.tiny_student import COLOURS
 
 
 def make_small_model(name: str, folder: Path, seed: int = 0) -> Path:
-    """Write the small model of that name (a key of SMALL) to `folder`; takes about a second."""
-    small = SMALL[name]
+    """Write the small model of that name (a key of SMALL or GENERAL) to `folder`; takes about a second."""
+    small = {**SMALL, **GENERAL}[name]
     tokenizer = _tokenizer(small)
     tokenizer.save_pretrained(folder)
     if small.template is not None:
@@ -33,7 +33,9 @@ def make_small_model(name: str, folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     model = AutoModelForImageTextToText.from_config(CONFIG_MAPPING[small.model_type](**settings))
     _spread(model)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, max_shard_size="500KB" if small.twofold else "5GB")
+    if small.twofold:
+        _add_other_format(folder)
     if settings["vision_config"].get("model_type") in ("clip_vision_model", "siglip_vision_model"):
         _name_as_on_hub(folder / "model.safetensors")
     GenerationConfig(**specials).save_pretrained(folder)
@@ -55,6 +57,13 @@ def _name_as_on_hub(file: Path) -> None:
         name.replace("vision_tower.", "vision_tower.vision_model."): each for name, each in load_file(file).items()
     }
     save_file(tensors, file, metadata={"format": "pt"})
+
+
+def _add_other_format(folder: Path) -> None:
+    """The files of Mistral's own format, which whoever reads the folder has to leave alone."""
+    for name in ("params.json", "tekken.json"):
+        (folder / name).write_text("{}")
+    save_file({"tok_embeddings.weight": torch.zeros(1)}, folder / "consolidated.safetensors")
 
 
 def _tokenizer(small: Small) -> PreTrainedTokenizerFast:

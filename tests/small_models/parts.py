@@ -20,8 +20,9 @@ HIDDEN, MIDDLE, LAYERS, HEADS = 64, 128, 2, 2
 class Small:
     """A family's small model. `special` tokens begin with the one that ends a turn, `named` are the names under which
     the processor asks the tokenizer for some of them, `words` other tokens that it or vLLM looks for; `started` says that
-    the tokenizer puts the start token in front, the template does not. `config` makes the config's settings of ids by token
-    and of the language model's shape; `files` are settings by file name."""
+    the tokenizer puts the start token in front, the template does not, `twofold` that checkpoints hold Mistral's own format
+    as well. `config` makes the config's settings of ids by token and of the language model's shape; `files` are settings by
+    file name."""
 
     model_type: str
     architecture: str
@@ -32,6 +33,7 @@ class Small:
     named: dict[str, str] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     started: bool = False
+    twofold: bool = False
 
 
 def text_shape(vocabulary: int) -> Json:

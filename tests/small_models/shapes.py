@@ -24,6 +24,16 @@ def _llava_next(ids: dict[str, int], text: Json) -> Json:
     return {**_llava(ids, text), "text_config": text, "image_grid_pinpoints": _PINPOINTS}
 
 
+def _llava_onevision(ids: dict[str, int], text: Json) -> Json:
+    return {
+        "text_config": {"model_type": "qwen2", **text},
+        "vision_config": tower("siglip_vision_model", image_size=28, vision_use_head=False),
+        "image_token_index": ids["<image>"],
+        "video_token_index": ids["<video>"],
+        "image_grid_pinpoints": _PINPOINTS,
+    }
+
+
 def _llava_files(kind: str, processor: str, **settings: Any) -> dict[str, Json]:
     shape = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}, **settings}
     expanding = {
@@ -334,5 +344,30 @@ SMALL: dict[str, Small] = {
         _PIXTRAL_TEMPLATE,
         _mistral3,
         _pixtral_files("PixtralImageProcessorFast", spatial_merge_size=2),
+        twofold=True,
+    ),
+}
+
+#: Of no family that is tested throughout, and vLLM takes no adapter for it.
+GENERAL: dict[str, Small] = {
+    "llava-onevision": Small(
+        "llava_onevision",
+        "LlavaOnevisionForConditionalGeneration",
+        ("<|im_end|>", "<|im_start|>", "<image>", "<video>"),
+        chat_template(image="<image>\n", **_CHATML),
+        _llava_onevision,
+        {
+            "preprocessor_config.json": images(
+                "LlavaOnevisionImageProcessor",
+                size={"height": 28, "width": 28},
+                image_grid_pinpoints=_PINPOINTS,
+                processor_class="LlavaOnevisionProcessor",
+            ),
+            "processor_config.json": {
+                "processor_class": "LlavaOnevisionProcessor",
+                "num_image_tokens": 4,
+                "vision_feature_select_strategy": "full",
+            },
+        },
     ),
 }
