@@ -82,12 +82,15 @@ def fails(code: str, message: str = "no") -> Fate:
 @dataclass
 class Batched(Scripted):
     """`missing`: the status with which the Batch API is not there; `lost`: so many batches are made without that the client is
-    told; `refused`: the status of the next look at a batch, one each."""
+    told; `looks`: the status of the next look at a batch, one each; `instead` comes from the whole API, `refusal` from the making
+    of a batch."""
 
     fates: list[Fate] = field(default_factory=list)
     missing: int | None = None
     lost: int = 0
     looks: list[int] = field(default_factory=list)
+    instead: Response | None = None
+    refusal: Response | None = None
     calls: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -115,6 +118,10 @@ class Batched(Scripted):
             self.calls[serve.__name__] += 1
             if self.missing is not None:
                 return fail(self.missing, "Not Found")
+            if self.instead is not None:
+                return self.instead
+            if serve.__name__ == "create" and self.refusal is not None:
+                return self.refusal
             if serve.__name__ == "retrieve" and self.looks:
                 return fail(self.looks.pop(0), "maintenance")
             response: Response = await serve(request)

@@ -100,10 +100,10 @@ class Ahead:
         """Whether there is something to do: batches are wanted, or one of an earlier process is not fetched yet."""
         return self._config.batch or bool(self._log.open)
 
-    def hold(self, scope: str) -> None:
-        """Set aside what the open batches of a scope can cost."""
+    def hold(self, scope: str | None) -> None:
+        """Set aside what the open batches of a scope can cost; of all scopes if None."""
         for batch in self._log.open.values():
-            if batch.scope == scope:
+            if scope in (None, batch.scope):
                 self._ledger.budget.set_aside(batch.tag, batch.most)
 
     def close(self) -> None:
@@ -204,17 +204,19 @@ class Ahead:
             self._log.note(tag, file=file)
             look = await api.create(file, tag)
         except TeacherSetupError:
-            self._give_up(tag)
+            await self._give_up(tag)
             raise
         finally:
             part.path.unlink(missing_ok=True)
         self._log.note(tag, id=look.id)
         self._say(f"batch {look.id}: {len(part.kinds):,} requests submitted; it may take a day")
 
-    def _give_up(self, tag: str) -> None:
+    async def _give_up(self, tag: str) -> None:
         """This batch was never made."""
+        file = self._log.open[tag].file
         self._log.end(tag, "never made", 0)
         self._ledger.budget.settle(tag)
+        await self._api().tidy([file])
 
     async def _fetch(self, on_progress: Progress) -> None:
         """Wait for the batches that are under way, and put what they bring into the journal."""
@@ -247,13 +249,10 @@ class Ahead:
                 raise self._not_there(batch)
             if batch.id:
                 continue
-            if not batch.file:
-                self._give_up(batch.tag)
-                continue
-            await self._sleep(max(0.0, LISTED - batch.age))
-            if (found := await api.find(batch.tag, batch.file)) is None:
-                self._give_up(batch.tag)
-                await api.tidy([batch.file])
+            if batch.file:
+                await self._sleep(max(0.0, LISTED - batch.age))
+            if not batch.file or (found := await api.find(batch.tag, batch.file)) is None:
+                await self._give_up(batch.tag)
             else:
                 self._log.note(batch.tag, id=found.id)
                 self._say(f"batch {found.id} of an earlier start is found again")

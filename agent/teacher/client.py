@@ -103,6 +103,8 @@ class Teacher:
         self._sleep = sleep
         self.say = say
         self._ledger = Ledger(config, journal, self.budget, costs)
+        #: Of what there is of batches, which is this run's; None: all.
+        self._own_scope = scope if costs else None
         self._endpoint: Endpoint | None = None
         self._ahead = Ahead(
             config,
@@ -195,7 +197,7 @@ class Teacher:
     def load(self) -> None:
         """Read the journal and count what was spent before, and what batches can cost, once. Raises DataError."""
         if self._ledger.load():
-            self._ahead.hold(self.scope)
+            self._ahead.hold(self._own_scope)
 
     def tally(self, kind: str) -> Tally:
         """How many questions of a kind were asked, and how many came to nothing: for the error budget."""

@@ -6,21 +6,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from agent.teacher import ahead
 from agent.teacher.ahead import LEAST, TRIES
 from agent.teacher.client import Asked, Teacher
 from agent.teacher.prompts import Judged
 from agent.teacher.request import Question
+from eval.microworld.expert.batches import Made
 from retrieval.errors import BudgetError, TeacherError, TeacherSetupError
 from retrieval.files import read_jsonl
-from tests.batch_endpoint import Batched, expires, fails, goes_on
+from tests.batch_endpoint import Batched, Batches, expires, fails, goes_on
 from tests.endpoint import Seen, chat, config_for, fail, served
 
 YES = {"correct": True}
 #: A reply takes 5 tokens of at most 16, at a dollar each.
 DOLLAR_A_TOKEN = {"price_in": 0.0, "price_out": 1e6, "max_tokens": 16}
 MANY = 30
+#: What may stand in the place of a response; the last two came with status 200.
+ODD: list[Any] = [
+    None,
+    {"status_code": 1e9, "body": {}},
+    {"status_code": "503", "body": None},
+    {"status_code": 503, "body": "down"},
+    {"status_code": 200, "body": None},
+    {"status_code": 200},
+]
 
 
 def data(number: int) -> dict[str, Any]:
@@ -209,6 +220,43 @@ async def test_an_endpoint_without_a_batch_api_is_told_in_one_sentence(run: Run,
     asked = await run.ask(run.start(endpoint, batch=False))
     assert all(each.state == "ok" for each in asked)
     run.check_paid_once(endpoint)
+
+
+@pytest.mark.parametrize(
+    "said", [HTMLResponse("<p>Welcome"), JSONResponse({}), JSONResponse([]), JSONResponse({"id": 1})]
+)
+async def test_an_endpoint_that_answers_anything_has_none(run: Run, said: Response) -> None:
+    endpoint = Batched(then=YES, instead=said)
+    with pytest.raises(TeacherSetupError, match=r"has no Batch API \(its reply to a file is none\)"):
+        await run.ask(run.start(endpoint))
+    asked = await run.ask(run.start(endpoint, batch=False))
+    assert all(each.state == "ok" for each in asked)
+
+
+async def test_a_batch_that_is_not_taken_is_told_with_the_providers_words_and_nothing_stays_there(run: Run) -> None:
+    endpoint = Batched(then=YES, refusal=fail(400, "Billing hard limit has been reached"))
+    with pytest.raises(TeacherSetupError, match=r"does not take a batch .*Billing hard limit has been reached"):
+        await run.ask(run.start(endpoint))
+    assert endpoint.batches.files == {}
+    endpoint.refusal = None
+    await run.ask(run.start(endpoint))
+    run.check_paid_once(endpoint)
+
+
+async def test_lines_that_are_none_are_as_good_as_none(run: Run) -> None:
+    async def babbles(service: Batches, batch: Made) -> None:
+        await service.answer_some(batch)
+        for row, odd in zip(batch.results, ODD, strict=False):
+            row["response"] = odd
+        service.end(batch, "completed")
+        assert batch.output is not None
+        service.files[batch.output] += b'{"custom_id": "unheard of"}\n[1]\nno JSON\n{"custom_id": ["a"]}\n{"custom_id"'
+
+    endpoint = Batched(then=YES, fates=[babbles])
+    asked = await run.ask(run.start(endpoint))
+    states = [each.state for each in asked]
+    assert (states.count("ok"), states.count("failed")) == (MANY - 2, 2), "a body that is no completion is refused"
+    assert len(set(run.paid)) == MANY - 2
 
 
 async def test_an_endpoint_with_one_passes_the_check(run: Run) -> None:
