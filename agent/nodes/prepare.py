@@ -16,7 +16,7 @@ from retrieval.errors import ConfigError, TeacherError
 async def prepare(context: Context, state: State) -> Update:
     """Make what every round needs (`Context.ready`); first see that the teacher is there, before hours are spent."""
     # Imported here because it takes seconds: a second process on this run must hear at once that it is held.
-    from agent.student.beforehand import check_serving
+    from agent.student.beforehand import check_named, check_serving
     from training.checks import check_student
 
     student, how = context.config.student, context.config.diagnosis
@@ -24,6 +24,7 @@ async def prepare(context: Context, state: State) -> Update:
     check_student(student.model, student.trust_remote_code)
     if engine_of(student) == "vllm":
         await asyncio.to_thread(check_serving, student, context.config.tuning.rank)
+        await check_named(student)
     question = {"skill": "reading a clock", "candidates": ["telling the time"]}
     try:
         with context.waiting("teacher"):

@@ -1,13 +1,13 @@
-"""What the student's server needs, looked at before anything is paid: no GPU is used and no server started or asked."""
+"""What the student's server needs, looked at before anything is paid: no GPU is used and no server started."""
 
 import importlib.util
 import shutil
 import subprocess
 
 from agent.config import StudentConfig, VllmConfig
-from agent.student.server import free_port, room_for
+from agent.student.server import NamedServer, Needs, free_port, room_for
 from agent.student.vllm import check_served
-from retrieval.errors import ConfigError
+from retrieval.errors import ConfigError, StudentError
 
 #: Exit code 0 if vLLM is there; without the seconds that importing it takes.
 _LOOK = "import importlib.util, sys; sys.exit(importlib.util.find_spec('vllm') is None)"
@@ -30,6 +30,19 @@ def check_serving(config: StudentConfig, rank: int) -> None:
                 "pip install 'gaptutor[vllm]', name another at student.vllm.python, or set student.engine to embedded"
             )
         free_port(vllm.port)
+
+
+async def check_named(config: StudentConfig) -> None:
+    """Raise ConfigError if a server of the user's does not answer, or refuses."""
+    if config.vllm.url is None:
+        return
+    server = NamedServer(config)
+    try:
+        await server.start(config.model, Needs())
+    except StudentError as error:  # later this would be an outage
+        raise ConfigError(str(error)) from error
+    finally:
+        await server.stop()
 
 
 def check_python(vllm: VllmConfig) -> None:

@@ -12,6 +12,7 @@ import uvicorn
 
 import agent.student.vllm
 from agent.config import StudentConfig
+from agent.student.beforehand import check_named
 from agent.student.engine import Request
 from agent.student.vllm import RESTARTS, VllmStudent
 from retrieval.errors import AdapterError, ConfigError, StudentError
@@ -191,6 +192,9 @@ async def test_mistakes_of_the_users_are_told(
     with pytest.raises(ConfigError, match=r"does not take the adapter .*--enable-lora --max-lora-rank 8 "):
         await texts(engine, asked(1), "round")
     await engine.close()
+    with pytest.raises(ConfigError, match=r"does not answer .*check student\.vllm\.url"):
+        await check_named(make("http://127.0.0.1:9/v1", student, tmp_path, monkeypatch).config)
+    await check_named(make(url, student, tmp_path, monkeypatch).config)
     nobody = make("http://127.0.0.1:9/v1", student, tmp_path, monkeypatch)
     with pytest.raises(StudentError, match=r"does not answer .*check student\.vllm\.url"):
         await texts(nobody, asked(1))
