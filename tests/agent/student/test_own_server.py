@@ -85,6 +85,23 @@ async def test_it_sees_the_gpus_that_are_named_and_else_those_that_this_process_
         await engine.close()
 
 
+async def test_merged_weights_are_served_where_vllm_takes_no_adapter(make: Made, adapters: list[Path]) -> None:
+    takes_none = (
+        'case "$*" in *--enable-lora*) echo "ValueError: TheirModel does not support LoRA yet." >&2; exit 1;; esac\n'
+    )
+    engine = make(takes_none + SERVES)
+    for _ in range(2):  # the second time it is known
+        await engine.load_adapter("round", adapters[0])
+        said = await texts(engine, asked(2), "round")
+        assert {text.strip() for text in said.values()} == {"by student"}
+    await engine.close()
+    engine = make(takes_none + SERVES, serve="adapter")
+    await engine.load_adapter("round", adapters[0])
+    with pytest.raises(StudentError, match="could not start: TheirModel does not support LoRA yet"):
+        await texts(engine, asked(2), "round")
+    await engine.close()
+
+
 async def test_one_that_does_not_come_up_is_ended(make: Made, tmp_path: Path) -> None:
     engine = make("sleep 600", start_timeout=1)
     with pytest.raises(StudentError, match=r"did not come up within 1 s; see .*vllm\.log, or raise"):
