@@ -246,7 +246,7 @@ class Ahead:
         for batch in list(self._log.open.values()):
             api = self._api()
             if batch.endpoint != api.endpoint.name:
-                raise self._not_there(batch)
+                raise self._not_there(batch, "no batch")
             if batch.id:
                 continue
             if batch.file:
@@ -257,10 +257,10 @@ class Ahead:
                 self._log.note(batch.tag, id=found.id)
                 self._say(f"batch {found.id} of an earlier start is found again")
 
-    def _not_there(self, batch: Submitted) -> TeacherSetupError:
+    def _not_there(self, batch: Submitted, what: str) -> TeacherSetupError:
         name = self._api().endpoint.name
         return TeacherSetupError(
-            f"the teacher at {name} has no batch {batch.id}, which was submitted to {batch.endpoint}; go on with the address and "
+            f"the teacher at {name} has {what} {batch.id}, which was submitted to {batch.endpoint}; go on with the address and "
             f"the key of then, or delete {self._log.path}, and its requests are asked and paid for once more"
         )
 
@@ -269,7 +269,7 @@ class Ahead:
         try:
             look = await self._api().look(batch.id)
         except MissingError:
-            raise self._not_there(batch) from None
+            raise self._not_there(batch, "no batch") from None
         if look is None:
             return done
         if not look.ended and self._seen.get(batch.id) != look.status:
@@ -286,7 +286,11 @@ class Ahead:
         """Put the results of a batch that has ended into the journal, where some of them may be already."""
         problem: TeacherError | None = None
         answered = set[str]()
-        for row in await self._api().results(look):
+        try:
+            rows = await self._api().results(look)
+        except MissingError:
+            raise self._not_there(batch, "no results of batch") from None
+        for row in rows:
             key = row.get("custom_id")
             kind = batch.kinds.get(key) if isinstance(key, str) else None
             if not isinstance(key, str) or kind is None:

@@ -110,15 +110,17 @@ class BatchApi:
             await self._tried(lambda client: client.batches.cancel(batch))
 
     async def results(self, look: Look) -> list[dict[str, Any]]:
-        """The lines of output and errors, in no order. Raises TeacherError."""
+        """The lines of output and errors, in no order. Raises TeacherError, and MissingError if they are not there any more."""
         return [row for file in look.files for row in await self._rows(file)]
 
     async def _rows(self, file: str) -> list[dict[str, Any]]:
-        content = await self._call(
-            lambda client: client.files.content(file, timeout=_FILE_SECONDS),
-            f"does not give the file {file} with the results of a batch",
-            _FILE_SECONDS,
-        )
+        try:
+            content = await self._tried(lambda client: client.files.content(file, timeout=_FILE_SECONDS), _FILE_SECONDS)
+        except RejectedError as error:
+            raise TeacherError(
+                f"the teacher at {self.endpoint.name} does not give the results of a batch ({error.reason}); nothing is lost: "
+                "run again"
+            ) from None
         return await asyncio.to_thread(lambda: list(_objects(content.content)))
 
     async def tidy(self, files: Iterable[str]) -> None:

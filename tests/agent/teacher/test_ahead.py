@@ -396,6 +396,19 @@ async def test_a_batch_that_the_endpoint_does_not_have_is_named_with_what_can_be
     assert all(each.state == "ok" for each in asked)
 
 
+async def test_results_that_are_gone_are_told_and_not_paid_again_unasked(run: Run) -> None:
+    async def loses(service: Batches, batch: Made) -> None:
+        await service.answer_some(batch)
+        service.end(batch, "completed")
+        service.files.clear()
+
+    endpoint = Batched(then=YES, fates=[loses])
+    for batch in (True, False):
+        with pytest.raises(TeacherSetupError, match=r"has no results of batch batch_\w+, .*delete .*batches\.jsonl"):
+            await run.ask(run.start(endpoint, batch=batch))
+    assert len(endpoint.requests) == MANY
+
+
 async def test_no_more_is_submitted_than_the_budget_holds(run: Run) -> None:
     """In a batch, a request can cost $8 and costs $2.50."""
     endpoint = Batched(then=YES)
