@@ -2,7 +2,7 @@
 
 Exit codes: 0 done · 1 failed (what was best is kept, and the run can go on) · 2 a mistake of the user's (one sentence says
 which) · 3 stopped by a signal (the run can go on) · 4 waiting for a person to review the gaps · 5 the teacher's
-budget is used up (the run can go on under a higher one) · 130 stopped at once.
+budget is used up (the run can go on under a higher one) · 130 stopped now, by a second signal.
 """
 
 import asyncio
@@ -102,7 +102,7 @@ def start(config: RunConfig, path: Path, if_exists: str, as_json: bool, again: s
     try:
         ending = asyncio.run(drive(config, path, choice, reporter))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        reporter.say(escape(f"stopped at once; go on with: {again}"))
+        reporter.say(escape(f"stopped; go on with: {again}"))
         raise
     found = summary(path)
     if as_json:

@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +10,6 @@ from typing import Any, Literal
 os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
 
 from langgraph.errors import GraphDrained
-from langgraph.runtime import RunControl
 from langgraph.types import Command
 
 from agent.checkpoints import checkpointer
@@ -23,6 +20,7 @@ from agent.graph import build_graph
 from agent.report import write_report
 from agent.run_folder import IfExists, RunFolder
 from agent.state import has_failed
+from agent.stopping import Signals
 from retrieval.errors import BudgetError, GaptutorError, StorageError
 from retrieval.files import read_json
 
@@ -30,9 +28,6 @@ Ending = Literal["finished", "failed", "stopped", "waiting", "budget"]
 
 #: LangGraph counts steps; a round takes eight, and `max_rounds` is what bounds a run.
 _STEPS_PER_ROUND = 12
-
-#: Seconds that work in threads gets to end after the second signal.
-_PATIENCE = 3.0
 
 _NO_PRICE = (
     "  the price of {} is not known, so costs are not either; teacher.price_in and teacher.price_out in the "
@@ -103,7 +98,6 @@ async def _invoke(context: Context) -> Ending:
     config, folder = context.config, context.folder
     async with checkpointer(config, folder.path) as saver:
         graph = build_graph(saver)
-        control = RunControl()
         thread: Any = {
             "configurable": {"thread_id": folder.id},
             "recursion_limit": _STEPS_PER_ROUND * (config.max_rounds + 2),
@@ -112,9 +106,9 @@ async def _invoke(context: Context) -> Ending:
         if snapshot.values and not snapshot.next:
             return _ending(snapshot.values)
         given = _where_to_start(snapshot, folder)
-        with _drain_on_signals(control, context):
+        with Signals(context) as signals:
             try:
-                result = await graph.ainvoke(given, thread, context=context, durability="sync", control=control)
+                result = await graph.ainvoke(given, thread, context=context, durability="sync", control=signals.control)
             except GraphDrained:
                 return "stopped"
     if "__interrupt__" in result:
@@ -140,30 +134,3 @@ def _where_to_start(snapshot: Any, folder: RunFolder) -> Any:
     if any(task.interrupts for task in snapshot.tasks):
         return Command(resume=True)
     return None
-
-
-@contextmanager
-def _drain_on_signals(control: RunControl, context: Context) -> Iterator[None]:
-    """First SIGINT or SIGTERM: end after the current step, or now if that waits for the teacher's batches, which may take a
-    day. Second: end now; what is in flight is done again on resume. A thread that does not come back is not waited for: a
-    run may be killed at any point."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-
-    def asked() -> None:
-        if (control.drain_requested or context.in_batches) and task is not None:
-            task.cancel()
-            loop.call_later(_PATIENCE, os._exit, 130)
-            return
-        control.request_drain("signal")
-        context.reporter.say(
-            "[yellow]stopping after this step; once more to stop at once (either way the run can go on)[/yellow]"
-        )
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    for number in signals:
-        loop.add_signal_handler(number, asked)
-    try:
-        yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
