@@ -97,7 +97,7 @@ async def _pairs(
 
 async def _plain(student: VllmStudent, items: tuple[Item, ...]) -> list[str]:
     """What anyone would write first, in the order of item ids."""
-    server = student._server.client
+    server = student.serving.client
     room = asyncio.Semaphore(CONCURRENCY)
     async with AsyncOpenAI(base_url=f"{server.url}/v1", api_key=server.key) as client:
 

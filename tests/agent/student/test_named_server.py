@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import uvicorn
 
-import agent.student.vllm
+import agent.student.serving
 from agent.config import StudentConfig
 from agent.student.beforehand import check_named
 from agent.student.engine import Request
-from agent.student.vllm import RESTARTS, VllmStudent
+from agent.student.serving import RESTARTS
+from agent.student.vllm import VllmStudent
 from retrieval.errors import AdapterError, ConfigError, StudentError
 from tests.agent.student.stand_in import KEY, StandIn
 
@@ -41,7 +42,7 @@ async def url(stand_in: StandIn) -> AsyncIterator[str]:
 async def engine(
     url: str, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[VllmStudent]:
-    monkeypatch.setattr(agent.student.vllm, "AWAY", 0.01)
+    monkeypatch.setattr(agent.student.serving, "AWAY", 0.01)
     engine = make(url, student, tmp_path, monkeypatch)
     yield engine
     await engine.close()
