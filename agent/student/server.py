@@ -179,8 +179,9 @@ class OwnServer:
                 *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
                 env=self._environment(),
             )  # fmt: skip
-        began = psutil.Process(self._process.pid).create_time()
-        write_json(self._record, {"schema": 1, "pid": self._process.pid, "began": began})
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has died already, which `_wait_ready` tells
+            began = psutil.Process(self._process.pid).create_time()
+            write_json(self._record, {"schema": 1, "pid": self._process.pid, "began": began})
         await self.client.close()
         vllm = self.config.vllm
         self.client = Client(f"http://127.0.0.1:{port}", self._key, vllm.timeout, vllm.concurrency)
