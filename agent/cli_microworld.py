@@ -121,7 +121,7 @@ def teacher(
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)  # create_server adds the address to strerror
         raise ConfigError(f"port {port} cannot be served: {reason}; name another with --port") from None
-    server = uvicorn.Server(uvicorn.Config("eval.microworld.expert:app", log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config("eval.microworld.batches:app", log_level="warning"))
     print(f"teacher.base_url: http://127.0.0.1:{listening.getsockname()[1]}/v1   teacher.model: expert", flush=True)
     with suppress(KeyboardInterrupt):  # which uvicorn raises again once it has shut down
         server.run(sockets=[listening])

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from eval.microworld.expert.batches import BatchService, Made
+from eval.microworld.batches import BatchService, Made
 from tests.endpoint import Scripted, Step, fail
 
 Fate = Callable[["Batches", Made], Awaitable[None]]

@@ -11,6 +11,7 @@ import pytest
 
 from agent.config import load_config
 from agent.init import render
+from eval.microworld.batches import with_batches
 from eval.microworld.expert import make_app
 from retrieval.files import read_json, read_jsonl
 from tests.endpoint import Scripted, served
@@ -22,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 class Expert(Scripted):
     """The expert, Batch API and all, in the place of a script."""
 
-    app = make_app(delay=0.02)  # type: ignore[assignment]
+    app = with_batches(make_app(delay=0.02))  # type: ignore[assignment]
 
 
 def in_batches(world: World, folder: Path, url: str, poll_minutes: float) -> World:

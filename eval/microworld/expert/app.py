@@ -1,5 +1,4 @@
-"""The expert behind the OpenAI chat protocol: POST /v1/chat/completions and GET /v1/models. No streaming. The same questions
-may come in batches (`batches.py`).
+"""The expert behind the OpenAI chat protocol: POST /v1/chat/completions and GET /v1/models. No streaming.
 
 Errors come in OpenAI's form, {"error": {"message", "type", "param", "code"}}: 400 for a request that it does not
 understand, 429 and silence only where `Options` asks for them. Tokens are counted roughly: four characters each, and
@@ -17,7 +16,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from eval.microworld.expert.batches import BatchService
 from eval.microworld.expert.options import Fate, Options
 from eval.microworld.expert.phrasing import draw
 from eval.microworld.expert.request import Asked, RequestError, read_request
@@ -40,7 +38,6 @@ def make_app(
         routes=[
             Route("/v1/chat/completions", service.complete, methods=["POST"]),
             Route("/v1/models", service.models, methods=["GET"]),
-            *BatchService(service.answer).routes,
         ]
     )
 
@@ -57,10 +54,7 @@ class _Service:
 
     async def complete(self, request: Request) -> JSONResponse:
         """A chat completion, or an error."""
-        return await self.answer(await request.body())
-
-    async def answer(self, raw: bytes) -> JSONResponse:
-        """The answer to the body of a request."""
+        raw = await request.body()
         key = f"{draw('request', raw.decode('utf-8', 'replace')):016x}"
         number = str(self._fate.new_try(key))
         await self._sleep(SILENCE if self._fate.meets("silent", key, number) else self._options.delay)

@@ -13,7 +13,7 @@ from agent.teacher.ahead import LEAST, TRIES
 from agent.teacher.client import Asked, Teacher
 from agent.teacher.prompts import Judged
 from agent.teacher.request import Question
-from eval.microworld.expert.batches import Made
+from eval.microworld.batches import Made
 from retrieval.errors import BudgetError, TeacherError, TeacherSetupError
 from retrieval.files import read_jsonl
 from tests.batch_endpoint import Batched, Batches, expires, fails, goes_on

@@ -7,6 +7,7 @@ from agent.config import TeacherConfig
 from agent.teacher.client import Teacher
 from agent.teacher.prompts import DiagnosedError, Judged, NamedGap, NamedSkills, SameSkills
 from agent.teacher.request import Question
+from eval.microworld.batches import with_batches
 from eval.microworld.dice import Dice
 from eval.microworld.examples import Example, make_example
 from eval.microworld.expert import Options, app, make_app
@@ -322,7 +323,7 @@ async def test_open_answers(answer: str, gold: list[str], correct: bool) -> None
 
 async def test_questions_may_come_in_batches(tmp_path: Path) -> None:
     def teacher(batch: bool) -> Teacher:
-        config = TeacherConfig(model="expert", app="eval.microworld.expert:app", batch=batch, batch_poll_minutes=1e-3)
+        config = TeacherConfig(model="expert", app="eval.microworld.batches:app", batch=batch, batch_poll_minutes=1e-3)
         return Teacher(config, tmp_path / f"{batch}.jsonl")
 
     data = [{"question": "What is it?", "gold": ["a ring"], "answer": f"{count} rings"} for count in range(20)]
@@ -337,7 +338,7 @@ async def test_questions_may_come_in_batches(tmp_path: Path) -> None:
 
 
 async def test_a_batch_that_cannot_be_is_refused_as_openai_does() -> None:
-    async with client(make_app()) as http:
+    async with client(with_batches(make_app())) as http:
         for path in ("batches/x", "files/x/content"):
             assert (await http.get(path)).status_code == 404
         assert (await http.post("batches/x/cancel")).status_code == 404

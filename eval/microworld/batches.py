@@ -1,4 +1,4 @@
-"""OpenAI's Batch API over any chat endpoint in this process: /v1/files and /v1/batches.
+"""OpenAI's Batch API over a chat endpoint in this process, such as the expert: /v1/files and /v1/batches.
 
 Files and batches are in memory and go with the process. The requests of a batch are answered one after the other from the moment
 that it is made. Output and errors are two files, as OpenAI's: what came with status 200, and all else.
@@ -13,9 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+import httpx2
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
+
+from eval.microworld import expert
 
 #: Answers a chat request, given as the bytes of its body.
 Answer = Callable[[bytes], Awaitable[Response]]
@@ -186,3 +191,18 @@ def _uploaded(content_type: str, body: bytes) -> bytes | None:
 def _refused(status: int, message: str) -> Response:
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
     return JSONResponse({"error": error}, status)
+
+
+def with_batches(chat: ASGIApp) -> Starlette:
+    """The chat endpoint, and a Batch API beside it."""
+    inside = httpx2.AsyncClient(transport=httpx2.ASGITransport(chat), base_url="http://inside", timeout=None)
+
+    async def answer(raw: bytes) -> Response:
+        reply = await inside.post("/v1/chat/completions", content=raw)
+        return Response(reply.content, reply.status_code)
+
+    return Starlette(routes=[*BatchService(answer).routes, Mount("/", chat)])
+
+
+#: The expert with a Batch API.
+app = with_batches(expert.app)
