@@ -26,6 +26,7 @@ def check(world: World, run: Path, node: str, number: int, when: str) -> None:
     world.check_resumed(run, Counter([(node, number)] if when != "published" else []))
 
 
+@pytest.mark.slow
 def test_killed_while_the_child_tunes(world: World, tmp_path: Path) -> None:
     check(world, tmp_path / "run", "tune", 1, "tuning")
 
