@@ -33,6 +33,7 @@ Gpus = Annotated[str, Field(pattern=r"^[A-Za-z0-9/-]+(,[A-Za-z0-9/-]+)*$", coerc
 def _refuse_secrets(key: str, address: str) -> None:
     try:
         parts = urlsplit(address)
+        _ = parts.port  # read here because it is checked when it is read
     except ValueError:
         raise ValueError(f"{key} is no address") from None
     if "@" in address or parts.query:
@@ -125,6 +126,8 @@ class VllmConfig(Section):
     @model_validator(mode="after")
     def _no_secret_in_address(self) -> Self:
         _refuse_secrets("student.vllm.url", self.url or "")
+        if self.url is not None and not self.url.startswith(("http://", "https://")):
+            raise ValueError("student.vllm.url begins with http:// or https://")
         return self
 
     @field_validator("sharing", mode="before")

@@ -168,7 +168,10 @@ def load_config(model: str, trust_remote_code: bool = False) -> Any:
         return AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code)
     except ConfigError:
         raise
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        needed = missing_package(error)
+        if needed:
+            raise ConfigError(f"the configuration of {model} needs {needed}, then run again") from error
         raise ConfigError(f"{model} is not a model folder: {first_line(error)}") from error
 
 

@@ -13,6 +13,9 @@ from training.canary import Probe
 
 #: Least correlation of the two shifts; bounds of the slope of the server's over peft's.
 CORRELATION, SLOPE = 0.9, (0.5, 2.0)
+#: Where the wanted shift varies by less than this share of its size, or over fewer tokens, it is compared whole: what little it
+#: varies by drowns in the last digits.
+SPREAD, TOKENS = 0.25, 8
 #: Log-probabilities (nats) below this count as this: engines disagree about the impossible.
 FLOOR = -12.0
 #: A shift (root mean square, nats) smaller than this, or than so many times the noise of the server, is none.
@@ -44,15 +47,19 @@ class Shift(NamedTuple):
 def measure_shift(
     probes: Sequence[Probe], adapted: Sequence[Scored], plain: Sequence[Sequence[Scored]] | None
 ) -> Shift:
-    """The shift under peft and on the server; arguments as in `check_shift`."""
+    """The shift under peft and on the server; arguments as in `check_shift`. Of a shift that is about the same for all tokens
+    the correlation is that about zero (the cosine)."""
     base = _flat([probe.base for probe in probes])
     wanted, noise = _flat([probe.adapted for probe in probes]) - base, 0.0
     if plain is not None:
         first, second = (_flat([scored.values for scored in run]) for run in plain)
         base, noise = (first + second) / 2, _size(first - second)
     found = _flat([scored.values for scored in adapted]) - base
+    varies = wanted.std() >= SPREAD * _size(wanted) and wanted.size >= TOKENS
+    one, other = (wanted - wanted.mean(), found - found.mean()) if varies else (wanted, found)
     with np.errstate(invalid="ignore", divide="ignore"):
-        correlation, slope = np.corrcoef(wanted, found)[0, 1], wanted @ found / (wanted @ wanted)
+        correlation = one @ other / np.sqrt((one @ one) * (other @ other))
+        slope = wanted @ found / (wanted @ wanted)
     return Shift(_size(wanted), _size(found), noise, float(correlation), float(slope))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.student.engine import Request
 from agent.teacher.attachments import data_url
+from retrieval.errors import StudentError, first_line
 
 #: Whatever the model's own generation settings say.
 _GREEDY = {"temperature": 0, "top_p": 1, "top_k": -1, "repetition_penalty": 1.0}
@@ -31,13 +32,31 @@ def read_body(request: Request, picture: Picture, more: str = "") -> dict[str, A
 
 
 def read_prompt(reply: Any) -> tuple[list[int], list[float]]:
-    """Token ids of a prompt and their log-probabilities (nats; 0 for the first, which has none)."""
-    ids: list[int] = reply["prompt_token_ids"]
-    values = [
-        0.0 if place is None else float(place[str(token)]["logprob"])
-        for token, place in zip(ids, reply["prompt_logprobs"], strict=True)
-    ]
+    """Token ids of a prompt and their log-probabilities (nats; 0 for the first, which has none). Raises StudentError if the
+    server does not tell them."""
+    try:
+        ids: list[int] = reply["prompt_token_ids"]
+        values = [
+            0.0 if place is None else float(place[str(token)]["logprob"])
+            for token, place in zip(ids, reply["prompt_logprobs"], strict=True)
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise StudentError(
+            "the student's server does not tell a prompt's tokens and their log-probabilities (return_token_ids, "
+            f"prompt_logprobs; {first_line(error)}); it has to be a vLLM that does"
+        ) from None
     return ids, values
+
+
+def read_answer(reply: Any) -> tuple[str, bool]:
+    """An answer's text, and whether it was cut at its limit. Raises StudentError if there is none in the reply."""
+    try:
+        choice = reply["choices"][0]
+        return choice["message"]["content"] or "", choice["finish_reason"] == "length"
+    except (KeyError, TypeError, IndexError):
+        raise StudentError(
+            "the student's server answers otherwise than OpenAI's chat completions; it has to be vLLM"
+        ) from None
 
 
 def mean_tails(given: Sequence[int], rows: Sequence[tuple[Sequence[int], Sequence[float]]]) -> list[float]:

@@ -37,7 +37,11 @@ _LAUNCH = Path(__file__).with_name("launch.py")
 
 
 class LostError(Exception):
-    """The engine is dead or hangs."""
+    """The engine is dead or hangs; `status` is HTTP's, 0 if there was no answer."""
+
+    def __init__(self, reason: str, status: int = 0) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class RefusedError(Exception):
@@ -131,7 +135,7 @@ class Client:
         for form in self._shown_keys:
             reason = reason.replace(form, "[key]")
         if reply.status_code >= 500:
-            raise LostError(f"HTTP {reply.status_code}: {reason}")
+            raise LostError(f"HTTP {reply.status_code}: {reason}", reply.status_code)
         raise RefusedError(reason, reply.status_code)
 
     async def probe(self, model: str) -> None:
@@ -276,7 +280,7 @@ class OwnServer:
                 await asyncio.wait_for(asyncio.shield(process.wait()), GRACE)
         if self._record.is_file():
             left = read_json(self._record)
-            _end_group(left["pid"], left["began"], process is not None)
+            await asyncio.to_thread(_end_group, left["pid"], left["began"], process is not None)
             self._record.unlink(missing_ok=True)
         if process is not None:
             await process.wait()
@@ -284,11 +288,24 @@ class OwnServer:
 
 
 def _end_group(pid: int, began: float, ours: bool) -> None:
-    """Kill the processes of a group, unless its number has gone to others since."""
+    """Kill the processes of a group, unless its number has gone to others since, and wait until they have let go of port and
+    GPU."""
     if not ours and not _is_left(pid, began):
         return
+    members = [process for process in psutil.process_iter() if process.pid != pid and _group_of(process) == pid]
+    if not ours:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            members.append(psutil.Process(pid))
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+    psutil.wait_procs(members, GRACE)
+
+
+def _group_of(process: psutil.Process) -> int | None:
+    try:
+        return os.getpgid(process.pid)
+    except ProcessLookupError:
+        return None
 
 
 def _is_left(pid: int, began: float) -> bool:
@@ -296,8 +313,8 @@ def _is_left(pid: int, began: float) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return abs(psutil.Process(pid).create_time() - began) <= 1
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, ProcessLookupError):
-            if os.getpgid(process.pid) == pid and "vllm" in " ".join(process.cmdline()).lower():
+        with contextlib.suppress(psutil.Error):
+            if _group_of(process) == pid and "vllm" in " ".join(process.cmdline()).lower():
                 return True
     return False
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from training.merge import merged_folder
 RESTARTS = 3
 #: Seconds to wait, once, twice, three times as long, for a server that its user has to bring back.
 AWAY = 30.0
+#: Requests that may be found to end the engine without counting as its own failures.
+CULPRITS = 8
 #: Times that one request is asked before it is given up: where the engine lives and answers others, and where it was lost.
 TRIES, LOSSES = 3, 2
 #: What vLLM says of a family that it takes no adapter for.
@@ -36,12 +38,12 @@ _NO_ADAPTERS = "does not support LoRA"
 @dataclass
 class Adapter:
     """An adapter that the loop has loaded: its folder, its name on the server that is up ("" if it is not there), the folder
-    of the weights that it was merged into, and why the canary refuses it ("" if it does not)."""
+    of the weights that it was merged into, and what the canary says where it refuses it."""
 
     path: Path
     served: str = ""
     merged: Path | None = None
-    refusal: str = ""
+    refusal: AdapterError | ConfigError | None = None
 
 
 @dataclass
@@ -74,9 +76,12 @@ class Serving:
         self._lives = itertools.count(1)
         # A server of the user's may still have what an earlier process of the run loaded.
         self._names = (f"{secrets.token_hex(3)}-{number}" for number in itertools.count(1))
-        self._restarts = 0
+        self._restarts = self._culprits = 0
+        self._lost_lives: set[int] = set()
+        self._sleeps = config.vllm.sharing == "sleep"
         self._adapters: dict[str, Adapter] = {}
-        self._turn, self._suspects = asyncio.Lock(), asyncio.Lock()
+        self._turn, self._gate = asyncio.Lock(), asyncio.Condition()
+        self._asking = self._suspects = 0
         self._closed = False
 
     async def add(self, name: str, path: Path) -> None:
@@ -101,7 +106,7 @@ class Serving:
         async with self._turn:
             if self._up is None or self.config.vllm.url or self.config.vllm.sharing == "shared":
                 return
-            if self.config.vllm.sharing == "sleep":
+            if self._sleeps:
                 try:
                     await self.client.post("/sleep?level=1", {})
                     self._up.asleep = True
@@ -161,8 +166,8 @@ class Serving:
         raise StudentError(f"the student's server does not stay up; see {self._work / 'vllm.log'}")
 
     async def _bring_up(self, adapter: Adapter | None) -> tuple[str, int]:
-        if adapter is not None and adapter.refusal:
-            raise AdapterError(adapter.refusal)
+        if adapter is not None and adapter.refusal is not None:
+            raise adapter.refusal
         merged = adapter if self._merges else None
         model = self.config.model if merged is None else await self._merged(merged)
         if self._up is not None and (self._up.model != model or not self._up.holds(self._needs)):
@@ -170,15 +175,16 @@ class Serving:
         if self._up is None:
             if self._closed:
                 raise StudentError("the student was closed")
+            needs = self._needs  # more may be needed by the time that it is up
             try:
-                await self._server.start(model, self._needs)
+                await self._server.start(model, needs)
             except StudentError as error:
                 if _NO_ADAPTERS not in str(error) or self.config.vllm.serve != "auto":
                     raise
                 self._say("vLLM takes no adapter for the student's family, so merged weights are served")
                 self._merges, self._needs = True, replace(self._needs, rank=0, layers=frozenset())
                 return await self._bring_up(adapter)
-            self._up = _Up(model, None if self.config.vllm.url else self._needs, next(self._lives))
+            self._up = _Up(model, None if self.config.vllm.url else needs, next(self._lives))
             self._say_if_other()
             if merged is not None:
                 await self._look_at(merged, SERVED)
@@ -224,8 +230,10 @@ class Serving:
             await self.client.post("/v1/load_lora_adapter", {"lora_name": served, "lora_path": str(adapter.path)})
         except (LostError, RefusedError) as error:
             if isinstance(error, LostError):
-                # An engine that lives answers so too where it cannot take an adapter.
+                # An engine that lives answers with HTTP 500 too where it cannot take an adapter.
                 await self.client.probe(base)
+                if not error.status:
+                    raise
             if self.config.vllm.url:
                 raise ConfigError(
                     f"the server at {self.config.vllm.url} does not take the adapter ({error}); start it with --enable-lora "
@@ -233,11 +241,19 @@ class Serving:
                     f"{adapter.path}"
                 ) from None
             raise AdapterError(f"vLLM does not take the adapter in {adapter.path}: {error}") from None
-        await self._look_at(adapter, served, base)
+        try:
+            await self._look_at(adapter, served, base)
+        except LostError:
+            raise
+        except BaseException:
+            with contextlib.suppress(LostError, RefusedError):
+                await self.client.post("/v1/unload_lora_adapter", {"lora_name": served})
+            raise
         adapter.served = served
 
     async def _look_at(self, adapter: Adapter, served: str, base: str | None = None) -> None:
-        """The canary; raises AdapterError if what is served does not answer as the adapter does under peft."""
+        """The canary; raises AdapterError if what is served does not answer as the adapter does under peft, ConfigError if that
+        is on a server of the user's, who can put it right."""
         probes = await asyncio.to_thread(read_probes, adapter.path)
         try:
             refusal, measured = await look(probes, self._read, served, base)
@@ -247,14 +263,14 @@ class Serving:
             self._say(f"the canary passes: {measured}")
             return
         if self._up is not None and self._up.slept:
-            raise LostError(f"after its sleep the canary refuses the adapter: {refusal}")
-        if base is not None:
-            with contextlib.suppress(LostError, RefusedError):
-                await self.client.post("/v1/unload_lora_adapter", {"lora_name": served})
-        else:
+            self._sleeps = False
+            raise LostError(f"after its sleep the canary refuses the adapter, so it sleeps no more: {refusal}")
+        if base is None:
             await self._down()
-        adapter.refusal = f"the canary refuses the adapter in {adapter.path}: {refusal}"
-        raise AdapterError(adapter.refusal)
+        said = f"the canary refuses the adapter in {adapter.path}: {refusal}"
+        url = self.config.vllm.url
+        adapter.refusal = ConfigError(f"{said}; look at what the server at {url} serves") if url else AdapterError(said)
+        raise adapter.refusal
 
     async def _read(self, request: Request, model: str) -> tuple[list[int], list[float]]:
         body = await asyncio.to_thread(read_body, request, self.measured.picture)
@@ -276,6 +292,8 @@ class Serving:
 
     async def _lost(self, why: str) -> None:
         """Make ready for another start of a server that was lost. Raises StudentError where there may be none."""
+        if self._up is not None:
+            self._lost_lives.add(self._up.life)
         await self._down()
         if self._restarts == RESTARTS:
             raise StudentError(
@@ -290,15 +308,14 @@ class Serving:
         """One request to the model or adapter, through restarts. Raises RefusedError, StudentError."""
         tries, losses, reason = 0, 0, ""
         while tries < TRIES and losses < LOSSES:
-            # What was in flight when the engine was lost is asked one by one: a request that ends it, ends it alone.
-            async with self._suspects if losses else contextlib.nullcontext():
+            async with self._passage(alone=losses > 0):
                 model, life = await self._there(adapter)
                 try:
                     return await self._send(body, model)
                 except LostError as lost:
                     reason = str(lost)
                     alive = await self._is_alive(life, model, reason)
-                    tries, losses = tries + alive, losses + (not alive)
+                    tries, losses = tries + alive, losses + (life in self._lost_lives)
                 except RefusedError as error:
                     if error.status in (401, 403):
                         raise StudentError(
@@ -311,8 +328,31 @@ class Serving:
                     await self._mark_gone(life)
                     tries += 1
         if losses == LOSSES:
+            if self._culprits < CULPRITS:
+                self._culprits, self._restarts = self._culprits + 1, max(0, self._restarts - LOSSES)
             raise RefusedError(f"the server was lost {LOSSES} times while this was asked ({reason})", 0)
         raise RefusedError(f"{reason}, though the server answers others", 0)
+
+    @contextlib.asynccontextmanager
+    async def _passage(self, alone: bool) -> AsyncIterator[None]:
+        """Ask at the same time as others, or alone: what was in flight when the engine was lost is asked so, one by one, before
+        all else, so that a request that ends the engine takes no other with it."""
+        async with self._gate:
+            self._suspects += alone
+            try:
+                await self._gate.wait_for(lambda: not (self._asking if alone else self._suspects))
+            except BaseException:
+                self._suspects -= alone
+                self._gate.notify_all()
+                raise
+            self._asking += 1
+        try:
+            yield
+        finally:
+            async with self._gate:
+                self._asking -= 1
+                self._suspects -= alone
+                self._gate.notify_all()
 
     async def _send(self, body: dict[str, Any], model: str) -> Any:
         special = {"add_special_tokens": self.measured.adds_special}

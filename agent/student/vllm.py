@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent.config import StudentConfig
 from agent.student.engine import Reply, Request
-from agent.student.messages import answer_body, mean_tails, read_body, read_prompt
+from agent.student.messages import answer_body, mean_tails, read_answer, read_body, read_prompt
 from agent.student.server import RefusedError
 from agent.student.serving import Serving
 from agent.teacher.stream import all_done, as_done
@@ -94,12 +94,11 @@ class VllmStudent:
             body = await asyncio.to_thread(
                 answer_body, request, self.config.max_new_tokens, self.serving.measured.picture
             )
-            choice = (await self.serving.ask(body, adapter))["choices"][0]
+            text, cut = read_answer(await self.serving.ask(body, adapter))
         except (DataError, RefusedError) as error:
             return Reply(request.id, "", error=str(error))
-        text = choice["message"]["content"] or ""
         lead = "" if request.prefix else self.serving.measured.lead
-        return Reply(request.id, text.removeprefix(lead), cut=choice["finish_reason"] == "length")
+        return Reply(request.id, text.removeprefix(lead), cut=cut)
 
     async def _score(self, request: Request, continuations: Sequence[str], adapter: str | None) -> list[float]:
         try:

@@ -22,9 +22,9 @@ class StandIn:
     key: str = KEY
     takes_adapters: bool = True
     broken_adapters: bool = False  # HTTP 500 to any, as vLLM answers where the rank is too high
-    deadly: str = (
-        ""  # a prompt that ends the engine, which then is there again without adapters, and so is all in flight
-    )
+    # Prompts that end the engine, which is there again without its adapters; what else is in flight is lost with it.
+    deadly: frozenset[str] = frozenset()
+    tells: bool = True  # log-probabilities of a prompt
     page: bool = False  # HTML instead of a list of models
     root: str | None = None
     effect: float = 1.0  # what an adapter adds to a log-probability
@@ -63,7 +63,8 @@ class StandIn:
             return JSONResponse({"error": {"message": "the engine is asleep"}}, 500)
         if body["model"] not in (self.model, *self.adapters):
             return JSONResponse({"error": {"message": f"The model `{body['model']}` does not exist."}}, 404)
-        if "prompt_logprobs" in body:
+        await asyncio.sleep(float(os.environ.get("STAND_IN_DELAY", "0")))
+        if "prompt_logprobs" in body and self.tells:
             value = -3.0 + self.effect * (body["model"] != self.model)
             read = {
                 "prompt_token_ids": [1, 2, 3],
@@ -73,7 +74,7 @@ class StandIn:
         text = body["messages"][0]["content"]
         if self.deadly and not isinstance(text, str):
             lives = self.lives
-            if text[-1]["text"] == self.deadly:
+            if text[-1]["text"] in self.deadly:
                 self.lives += 1
                 self.adapters.clear()
                 self.down = 1  # the probe that looks whether it lives
@@ -108,6 +109,8 @@ class StandIn:
 
     async def wake(self, request: HttpRequest) -> Response:
         self.asleep = False
+        if os.environ.get("STAND_IN_FORGETS"):
+            self.effect = 0.0
         return Response()
 
 

@@ -1,6 +1,7 @@
 """The canary tells an adapter that acts as under peft from one that does not, whatever the engine's own digits."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,6 +65,21 @@ def test_zeros_other_adapters_and_other_tokens_are_refused() -> None:
     assert "otherwise than peft" in (check_shift(probes, mixed, plain) or "")
     shifted = [Scored([token + 1 for token in row.tokens], row.values) for row in adapted]
     assert "other tokens" in (check_shift(probes, shifted, plain) or "")
+
+
+@pytest.mark.parametrize("tokens", [1, 40])
+def test_a_shift_that_is_about_the_same_everywhere_is_compared_whole(tokens: int) -> None:
+    base = [-3.0] * tokens
+    probe = Probe("?", [], "a", list(range(tokens)), base, [-2.0] * tokens)
+    noise = [0.01 * (-1) ** n for n in range(tokens)]
+    plain = [
+        [Scored(probe.tokens, base)],
+        [Scored(probe.tokens, [b + n / 10 for b, n in zip(base, noise, strict=True)])],
+    ]
+    good = Scored(probe.tokens, [-2.0 + n for n in noise])
+    assert check_shift([probe], [good], plain) is None
+    weak = Scored(probe.tokens, [-2.8 + n for n in noise])
+    assert "otherwise than peft" in (check_shift([probe], [weak], plain) or "")
 
 
 def test_merged_weights_are_held_against_peft() -> None:

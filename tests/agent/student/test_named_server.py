@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from pydantic import ValidationError
 
 import agent.student.serving
 from agent.config import StudentConfig
@@ -16,7 +17,7 @@ from agent.student.beforehand import check_named
 from agent.student.engine import Request
 from agent.student.serving import RESTARTS
 from agent.student.vllm import VllmStudent
-from retrieval.errors import AdapterError, ConfigError, StudentError
+from retrieval.errors import ConfigError, StudentError
 from tests.agent.student.stand_in import KEY, StandIn
 
 
@@ -100,11 +101,12 @@ async def test_one_that_fails_for_a_while_is_waited_for_and_nothing_is_answered_
 async def test_what_ends_the_engine_is_found_and_set_aside_and_all_else_is_answered(
     engine: VllmStudent, stand_in: StandIn
 ) -> None:
-    stand_in.deadly = "question 3"
-    said = await texts(engine, asked(8))
-    assert "lost 2 times while this was asked" in said.pop("r3")
+    found = {f"r{n}" for n in (3, 9, 15, 21, 27)}  # more than there are restarts
+    stand_in.deadly = frozenset(f"question {name[1:]}" for name in found)
+    said = await texts(engine, asked(30))
+    assert all("lost 2 times while this was asked" in said.pop(name) for name in found)
     assert {text.strip() for text in said.values()} == {"by theirs"}
-    assert len(said) == 7
+    assert len(said) == 25
 
 
 async def test_an_adapter_that_the_engine_cannot_load_is_no_lost_engine(
@@ -133,7 +135,7 @@ async def test_an_adapter_without_probes_must_change_something(
 ) -> None:
     stand_in.effect = 0.0
     await engine.load_adapter("round", adapters[0])
-    with pytest.raises(AdapterError, match=r"canary refuses .* does not apply it"):
+    with pytest.raises(ConfigError, match=r"canary refuses .* does not apply it .*look at what the server at http"):
         await texts(engine, asked(2), "round")
     assert stand_in.adapters == []
 
@@ -164,6 +166,18 @@ def test_a_key_that_is_none_is_refused_and_not_shown(
     with pytest.raises(ConfigError, match=sentence) as failed:
         make("http://127.0.0.1:9/v1", student, tmp_path, monkeypatch, key)
     assert "sk-" not in str(failed.value)
+
+
+@pytest.mark.parametrize("url", ["h:abc", "http://h:abc", "http://h:99999", "ftp://h", "http://u:p@h"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match=r"student\.vllm\.url"):
+        StudentConfig.model_validate({"model": "m", "vllm": {"url": url}})
+
+
+async def test_a_server_that_is_no_vllm_is_told(url: str, engine: VllmStudent, stand_in: StandIn) -> None:
+    stand_in.tells = False
+    with pytest.raises(StudentError, match=r"does not tell a prompt's tokens .*has to be a vLLM"):
+        await engine.score(asked(1), [["one", "two"]])
 
 
 async def test_a_server_that_is_none_and_one_of_another_model_are_told(

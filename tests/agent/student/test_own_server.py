@@ -3,6 +3,7 @@
 In the place of vLLM's Python stands a script.
 """
 
+import asyncio
 import json
 import shlex
 import socket
@@ -18,6 +19,7 @@ import pytest
 from agent.answering import evaluate_file
 from agent.config import RunConfig, StudentConfig
 from agent.console import Reporter
+from agent.student.engine import Request
 from agent.student.vllm import VllmStudent
 from retrieval.errors import ConfigError, StudentError
 from retrieval.files import write_jsonl
@@ -32,13 +34,13 @@ def make(student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made
     """Makes an engine whose server is this shell script."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
 
-    def made(script: str = SERVES, **changed: Any) -> VllmStudent:
+    def made(script: str = SERVES, say: Callable[[str], None] = lambda line: None, **changed: Any) -> VllmStudent:
         python = tmp_path / "python"
         python.write_text(f"#!/bin/sh\n{script}\n")
         python.chmod(0o755)
         vllm = {"python": str(python), "concurrency": 4, "start_timeout": 60, **changed}
         plain = {"model": str(student), "engine": "vllm", "max_new_tokens": 12, "vllm": vllm}
-        return VllmStudent(StudentConfig.model_validate(plain), tmp_path / "run")
+        return VllmStudent(StudentConfig.model_validate(plain), tmp_path / "run", say)
 
     return made
 
@@ -145,6 +147,37 @@ async def test_while_an_adapter_is_tuned_the_server_does_as_sharing_says(
     assert log.count("POST /sleep?level=1") == log.count("POST /wake_up") == calls
     assert log.count("POST /v1/load_lora_adapter") == (1 if sharing == "shared" else 2)
     assert (first == second) == (sharing == "shared"), "an adapter that is loaded again has a new name"
+    await engine.close()
+
+
+async def test_when_more_room_is_needed_what_was_in_flight_is_asked_again_and_nothing_counts_as_lost(
+    make: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_DELAY", "1")
+    said: list[str] = []
+    engine = make(say=said.append)
+    waiting = asyncio.create_task(texts(engine, asked(3)))
+    while "Started server process" not in (log.read_text() if (log := tmp_path / "run" / "vllm.log").exists() else ""):
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(1.5)
+    longer = await texts(engine, [Request("long", "question " * 60)])
+    assert {text.strip() for text in [*longer.values(), *(await waiting).values()]} == {"by student"}
+    assert log.read_text().count("Started server process") == 2
+    assert said == []
+    await engine.close()
+
+
+async def test_a_server_that_wakes_up_wrong_is_started_anew_and_sleeps_no_more(
+    make: Made, adapters: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_FORGETS", "1")
+    engine = make(sharing="sleep")
+    await engine.load_adapter("round", adapters[0])
+    for _ in range(6):
+        assert {text.strip()[:3] for text in (await texts(engine, asked(2), "round")).values()} == {"by "}
+        await engine.release()
+    log = (tmp_path / "run" / "vllm.log").read_text()
+    assert log.count("POST /wake_up") == 1
     await engine.close()
 
 
