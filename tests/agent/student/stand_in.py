@@ -30,6 +30,7 @@ class StandIn:
     effect: float = 1.0  # what an adapter adds to a log-probability
     asleep: bool = False
     lives: int = 0
+    dead: bool = False
     down: int = 0  # so many requests get HTTP 500
     adapters: list[str] = field(default_factory=list)
     loaded: list[str] = field(default_factory=list)
@@ -56,6 +57,9 @@ class StandIn:
 
     async def chat(self, request: HttpRequest) -> Response:
         body = await request.json()
+        if self.dead:
+            self.dead = not isinstance(body["messages"][0]["content"], str)  # until one has looked whether it lives
+            return JSONResponse({"error": {"message": "EngineCore encountered an issue"}}, 500)
         if self.down:
             self.down -= 1
             return JSONResponse({"error": {"message": "EngineCore encountered an issue"}}, 500)
@@ -77,7 +81,7 @@ class StandIn:
             if text[-1]["text"] in self.deadly:
                 self.lives += 1
                 self.adapters.clear()
-                self.down = 1  # the probe that looks whether it lives
+                self.dead = True
                 return JSONResponse({"error": {"message": "EngineCore encountered an issue"}}, 500)
             await asyncio.sleep(0.1)
             if lives != self.lives:
