@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +15,7 @@ from agent.config import RunConfig
 from agent.console import Advance, Reporter
 from agent.context import Context
 from agent.student import Request, Student, make_student
+from agent.teacher.ahead import LEAST, Questions
 from agent.teacher.client import Teacher
 from agent.teacher.prompts import Judged
 from agent.teacher.request import Question
@@ -55,19 +56,23 @@ async def answer_sets(context: Context, folder: Path, number: int, adapter: Path
 async def _answer_set(context: Context, items: Sequence[Item], path: Path, adapter: str | None) -> list[Answer]:
     data = await context.ready()
     with context.reporter.bar(f"{path.stem} of {len(items)} items") as advance, context.waiting("student"):
-        await answer_items(
-            context.student,
-            items,
-            path,
-            adapter,
-            context.config.student.rationale_prompt,
-            data.scorer,
-            context.teacher,
-            advance,
-        )
+        prompt = context.config.student.rationale_prompt
+        await _ask_student(context.student, items, path, adapter, prompt, data.scorer, advance)
+    with context.waiting("teacher"):
+        await _ask_teacher(context.teacher, items, path, lambda questions, count: _ask_ahead(context, questions, count))
     answers = read_answers(path)
     _check_budget(answers, context.config.error_budget)
     return answers
+
+
+async def _ask_ahead(context: Context, questions: Questions, count: int) -> None:
+    """`agent.prepare.ask_ahead`. Where so many questions may take a day, the student does not hold the GPU meanwhile."""
+    # Imported here because it imports this module.
+    from agent.prepare import ask_ahead
+
+    if context.teacher.has_batches and count >= LEAST:
+        await context.student.release()
+    await ask_ahead(context, context.teacher, questions)
 
 
 async def answer_items(
@@ -84,21 +89,44 @@ async def answer_items(
 
     Those that only the teacher can score are written unjudged, and once more with its verdict: the last row of an item counts.
     """
+    await _ask_student(student, items, path, adapter, prompt, scorer, advance)
+    await _ask_teacher(teacher, items, path, lambda questions, count: teacher.ask_ahead(questions))
+
+
+async def _ask_student(
+    student: Student,
+    items: Sequence[Item],
+    path: Path,
+    adapter: str | None,
+    prompt: str,
+    scorer: Scorer,
+    advance: Advance,
+) -> None:
     by_id = {item.id: item for item in items}
     forget_rows(path, lambda row: bool(row["kind"] == "error"))  # they get another chance
     done = {row["item"] for row in read_jsonl(path)}
     requests = [Request(item.id, prompt.replace("{question}", item.prompt_text), item.images) for item in items]
-
-    async def judge(answer: Answer) -> Answer:
-        return await _judge(teacher, by_id[answer.item], answer)
-
     with Log(path) as log:
         async for reply in student.answer(requests, adapter, done):
             log.append(read_answer(by_id[reply.id], reply.text, scorer, reply.cut, reply.error).to_row())
             done.add(reply.id)
             advance(len(done), len(items))
-        unjudged = [answer for answer in read_answers(path) if answer.kind == "unjudged"]
-        await teacher.ask_ahead(lambda: (_verdict_on(by_id[answer.item], answer) for answer in unjudged))
+
+
+async def _ask_teacher(
+    teacher: Teacher, items: Sequence[Item], path: Path, ask_ahead: Callable[[Questions, int], Awaitable[None]]
+) -> None:
+    """Have judged what only the teacher can score; `ask_ahead` gets these questions, and how many they are, first."""
+    by_id = {item.id: item for item in items}
+    unjudged = [answer for answer in read_answers(path) if answer.kind == "unjudged"]
+    if not unjudged:
+        return
+
+    async def judge(answer: Answer) -> Answer:
+        return await _judge(teacher, by_id[answer.item], answer)
+
+    await ask_ahead(lambda: (_verdict_on(by_id[answer.item], answer) for answer in unjudged), len(unjudged))
+    with Log(path) as log:
         async with aclosing(as_done(unjudged, judge, teacher.config.concurrency)) as verdicts:
             async for answer in verdicts:
                 log.append(answer.to_row())

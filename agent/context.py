@@ -40,7 +40,7 @@ class Context:
     embedder: Embedder
     waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     data: "Data | None" = None
-    #: Whether it waits for batches of the teacher's; nothing is lost if it stops then.
+    #: Whether it waits for batches of the teacher's, or for a run that may; nothing is lost if it stops then.
     in_batches: bool = False
 
     @classmethod

@@ -135,7 +135,11 @@ async def _pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
         await lock.acquire(timeout=0.1)
     except Timeout:
         context.reporter.say(f"  another run makes a pool in {escape(str(store))}; waiting for it")
-        await lock.acquire()
+        context.in_batches = True  # it may wait for batches
+        try:
+            await lock.acquire()
+        finally:
+            context.in_batches = False
     try:
         with context.reporter.bar("reading the pool") as advance:
             pool = await asyncio.to_thread(

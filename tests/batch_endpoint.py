@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from eval.microworld.batches import BatchService, Made
@@ -82,15 +82,19 @@ def fails(code: str, message: str = "no") -> Fate:
 @dataclass
 class Batched(Scripted):
     """`missing`: the status with which the Batch API is not there; `lost`: so many batches are made without that the client is
-    told; `looks`: the status of the next look at a batch, one each; `instead` comes from the whole API, `refusal` from the making
-    of a batch."""
+    told; `looks`: the status of the next look at a batch, or what it gets, one each; `instead` comes from the whole API,
+    `refusal` from the making of a batch, `keeps` from the deletion of a file, `lists` from the list of batches. `unlisted`: the
+    list is empty so long."""
 
     fates: list[Fate] = field(default_factory=list)
     missing: int | None = None
     lost: int = 0
-    looks: list[int] = field(default_factory=list)
+    looks: list[int | Response] = field(default_factory=list)
     instead: Response | None = None
     refusal: Response | None = None
+    keeps: Response | None = None
+    lists: Response | None = None
+    unlisted: bool = False
     calls: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -122,8 +126,13 @@ class Batched(Scripted):
                 return self.instead
             if serve.__name__ == "create" and self.refusal is not None:
                 return self.refusal
+            if serve.__name__ == "delete" and self.keeps is not None:
+                return self.keeps
+            if serve.__name__ == "list" and (self.lists is not None or self.unlisted):
+                return self.lists or JSONResponse({"object": "list", "data": None})
             if serve.__name__ == "retrieve" and self.looks:
-                return fail(self.looks.pop(0), "maintenance")
+                said = self.looks.pop(0)
+                return said if isinstance(said, Response) else fail(said, "maintenance")
             response: Response = await serve(request)
             if serve.__name__ == "create" and self.lost:
                 self.lost -= 1

@@ -39,6 +39,8 @@ LEAST = 10
 TRIES = 3
 #: Seconds after which a batch that was made is in the provider's list.
 LISTED = 30.0
+#: Looks at a batch that has ended, for results that are not there, before they are taken to be gone.
+LOOKS = 5
 #: The code of a batch that failed because too many tokens of the account wait already (OpenAI).
 _QUEUE_FULL = "token_limit_exceeded"
 
@@ -88,6 +90,8 @@ class Ahead:
         self.rejected: dict[str, RejectedError] = {}
         self._tries: Counter[str] = Counter()
         self._seen: dict[str, str] = {}
+        #: Looks at batches that had ended without their results, by tag.
+        self._short: Counter[str] = Counter()
         #: Requests of a batch, and batches at a time, that the provider's queue has room for.
         self._room = (MOST_REQUESTS, MOST_REQUESTS)
         self._crowded: list[int] = []
@@ -202,7 +206,7 @@ class Ahead:
         try:
             file = await api.upload(part.path)
             self._log.note(tag, file=file)
-            look = await api.create(file, tag)
+            look = await api.create(file, tag, lambda: self._sleep(LISTED), self._config.timeout + LISTED)
         except TeacherSetupError:
             await self._give_up(tag)
             raise
@@ -244,23 +248,25 @@ class Ahead:
     async def _find_made(self) -> None:
         """Find the batches again that were begun before this process died, if they were made."""
         for batch in list(self._log.open.values()):
+            if not batch.file and not batch.id:
+                await self._give_up(batch.tag)
+                continue
             api = self._api()
             if batch.endpoint != api.endpoint.name:
                 raise self._not_there(batch, "no batch")
             if batch.id:
                 continue
-            if batch.file:
-                await self._sleep(max(0.0, LISTED - batch.age))
-            if not batch.file or (found := await api.find(batch.tag, batch.file)) is None:
+            await self._sleep(LISTED)  # in full: nothing says when, before this start, it may have been made
+            if (found := await api.find(batch.tag, batch.file)) is None:
                 await self._give_up(batch.tag)
             else:
                 self._log.note(batch.tag, id=found.id)
                 self._say(f"batch {found.id} of an earlier start is found again")
 
     def _not_there(self, batch: Submitted, what: str) -> TeacherSetupError:
-        name = self._api().endpoint.name
+        name, which = self._api().endpoint.name, batch.id or f"of {batch.file}"
         return TeacherSetupError(
-            f"the teacher at {name} has {what} {batch.id}, which was submitted to {batch.endpoint}; go on with the address and "
+            f"the teacher at {name} has {what} {which}, which was submitted to {batch.endpoint}; go on with the address and "
             f"the key of then, or delete {self._log.path}, and its requests are asked and paid for once more"
         )
 
@@ -275,28 +281,37 @@ class Ahead:
         if not look.ended and self._seen.get(batch.id) != look.status:
             self._seen[batch.id] = look.status
             self._say(f"batch {batch.id}: {look.status}, {look.done:,} of {len(batch.kinds):,} requests done")
-        if look.ended:
-            await self._take_in(batch, look)
+        if look.ended and await self._take_in(batch, look):
             return len(batch.kinds)
-        if not self._config.batch and look.status != "cancelling":
+        if not look.ended and not self._config.batch and look.status != "cancelling":
             await self._api().cancel(batch.id)
         return look.done
 
-    async def _take_in(self, batch: Submitted, look: Look) -> None:
-        """Put the results of a batch that has ended into the journal, where some of them may be already."""
-        problem: TeacherError | None = None
-        answered = set[str]()
+    async def _results(self, batch: Submitted, look: Look) -> list[tuple[str, dict[str, object]]] | None:
+        """The results of a batch that has ended, with their keys; None if they are not all there yet, though paid for."""
         try:
             rows = await self._api().results(look)
         except MissingError:
             raise self._not_there(batch, "no results of batch") from None
-        for row in rows:
-            key = row.get("custom_id")
-            kind = batch.kinds.get(key) if isinstance(key, str) else None
-            if not isinstance(key, str) or kind is None:
-                continue
+        found = [(key, row) for row in rows if isinstance(key := row.get("custom_id"), str) and key in batch.kinds]
+        if not look.is_short(len({key for key, _ in found})):
+            return found
+        self._short[batch.tag] += 1
+        if self._short[batch.tag] >= LOOKS:
+            raise self._not_there(batch, "no results of batch")
+        self._say(f"batch {look.id}: {look.status}, but its results are not there; they are looked for again")
+        return None
+
+    async def _take_in(self, batch: Submitted, look: Look) -> bool:
+        """Put the results of a batch that has ended into the journal, where some of them may be already; whether they were
+        there."""
+        problem: TeacherError | None = None
+        answered = set[str]()
+        if (results := await self._results(batch, look)) is None:
+            return False
+        for key, row in results:
             try:
-                if self._enter(batch, key, kind, row):
+                if self._enter(batch, key, batch.kinds[key], row):
                     answered.add(key)
             except TeacherError as error:  # after all that was paid is in the journal
                 problem = error
@@ -312,6 +327,7 @@ class Ahead:
             )
         if problem is not None:
             raise problem
+        return True
 
     def _enter(self, batch: Submitted, key: str, kind: str, row: dict[str, object]) -> bool:
         """Put one result into the journal; whether it is there then. Raises TeacherError."""

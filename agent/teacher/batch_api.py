@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import openai
+from openai.pagination import AsyncCursorPage
 from openai.types import Batch, BatchRequestCounts, FileObject
 
 from agent.teacher.endpoint import Endpoint
@@ -29,17 +30,21 @@ _FILE_SECONDS = 1800.0
 _TAG = "gaptutor"
 #: Batches listed on a page: as many as there can be.
 _PAGE = 100
+#: What the client stumbles with over a reply that is nothing like the one it asked for.
+_STUMBLES = (AttributeError, KeyError, TypeError, RecursionError)
 
 R = TypeVar("R")
 
 
 class Look(NamedTuple):
-    """A batch as it stands. `done` counts requests with a result; `files` are those of the provider's with results, `input` the
-    one that it was made of."""
+    """A batch as it stands. `done` counts requests with a result, `good` those with a reply, which are in the file `output`;
+    `files` are all of the provider's with results, `input` the one that the batch was made of."""
 
     id: str
     status: str
     done: int
+    good: int
+    output: str
     files: tuple[str, ...]
     input: str
     failure: tuple[str, str] | None
@@ -48,6 +53,10 @@ class Look(NamedTuple):
     def ended(self) -> bool:
         """Whether all that will ever come of it is there."""
         return self.status in _ENDED
+
+    def is_short(self, rows: int) -> bool:
+        """Whether there must be more results than these rows: replies that are paid for."""
+        return self.good > rows and not (rows and self.output)
 
 
 class BatchApi:
@@ -58,7 +67,14 @@ class BatchApi:
 
     async def check(self) -> None:
         """See that there is one. Raises TeacherError."""
-        await self._call(lambda client: client.batches.list(limit=1), "does not list batches")
+
+        async def once(client: openai.AsyncOpenAI) -> None:
+            try:
+                _listed(await client.batches.list(limit=1))
+            except (RejectedError, *_STUMBLES):
+                raise MissingError("its list of batches is none") from None
+
+        await self._call(once, "does not list batches")
 
     async def upload(self, lines: Path) -> str:
         """Upload a file of requests, one a line; its id. Raises TeacherError."""
@@ -71,15 +87,18 @@ class BatchApi:
             self._without("its reply to a file is none")
         return made.id
 
-    async def create(self, file: str, tag: str) -> Look:
+    async def create(self, file: str, tag: str, listed: Callable[[], Awaitable[None]], seconds: float) -> Look:
         """Make a batch of an uploaded file. Raises TeacherError.
 
-        Before that is tried again, it is looked for: it may have been made although no answer came.
+        Before that is tried again, it is looked for: it may have been made although no answer came. `listed` waits until it is
+        in the list then; it is part of the time-out, `seconds`.
         """
         tried = False
 
         async def once(client: openai.AsyncOpenAI) -> Batch:
             nonlocal tried
+            if tried:
+                await listed()
             found = await _find(client, tag, file) if tried else None
             tried = True
             return found or await client.batches.create(
@@ -89,7 +108,7 @@ class BatchApi:
                 metadata={_TAG: tag},
             )
 
-        return self._look(await self._call(once, "does not take a batch"))
+        return self._look(await self._call(once, "does not take a batch", seconds))
 
     async def find(self, tag: str, file: str) -> Look | None:
         """The batch with this tag, or of this file (some keep no metadata). Raises TeacherError."""
@@ -99,14 +118,18 @@ class BatchApi:
     async def look(self, batch: str) -> Look | None:
         """How a batch stands, None if that cannot be said at the moment. Raises TeacherError, and MissingError if there is no
         such batch."""
+
+        async def once(client: openai.AsyncOpenAI) -> Batch:
+            return _as_batch(await client.batches.retrieve(batch))
+
         try:
-            return self._look(await self._tried(lambda client: client.batches.retrieve(batch)))
+            return self._look(await self._tried(once))
         except RejectedError:
             return None
 
     async def cancel(self, batch: str) -> None:
-        """Ask for the end of a batch; it may have ended by itself."""
-        with suppress(RejectedError, MissingError):
+        """Ask for the end of a batch; it may have ended by itself, and the next look says how it stands."""
+        with suppress(RejectedError, MissingError, TeacherError):
             await self._tried(lambda client: client.batches.cancel(batch))
 
     async def results(self, look: Look) -> list[dict[str, Any]]:
@@ -126,7 +149,7 @@ class BatchApi:
     async def tidy(self, files: Iterable[str]) -> None:
         """Delete files at the provider. What cannot be deleted stays."""
         for file in filter(None, files):
-            with suppress(RejectedError, MissingError):
+            with suppress(RejectedError, MissingError, TeacherError):
                 await self._tried(_deletion(file))
 
     async def _call(
@@ -150,6 +173,8 @@ class BatchApi:
                 if error.status_code in _MISSING:
                     raise MissingError(f"HTTP {error.status_code}") from None
                 raise
+            except _STUMBLES:
+                raise RejectedError("its reply is none") from None
 
         return await self.endpoint.call(once, seconds)
 
@@ -158,12 +183,21 @@ class BatchApi:
         if not isinstance(batch, Batch) or not isinstance(batch.id, str):
             self._without("its reply to a batch is none")
         counts = batch.request_counts
-        known = (counts.completed, counts.failed) if isinstance(counts, BatchRequestCounts) else ()
-        done = sum(count for count in known if isinstance(count, int))
-        files = tuple(file for file in (batch.output_file_id, batch.error_file_id) if file)
-        errors = (batch.errors.data if batch.errors else None) or []
-        failure = (str(errors[0].code), self.endpoint.redact(str(errors[0].message))[:500]) if errors else None
-        return Look(batch.id, str(batch.status).lower(), done, files, batch.input_file_id, failure)
+        known = (counts.completed, counts.failed) if isinstance(counts, BatchRequestCounts) else (0, 0)
+        good, bad = (count if isinstance(count, int) else 0 for count in known)
+        output, errors, input = map(_id, (batch.output_file_id, batch.error_file_id, batch.input_file_id))
+        files = tuple(filter(None, (output, errors)))
+        return Look(
+            batch.id, str(batch.status).lower(), good + bad, good, output, files, input, self._failure(batch.errors)
+        )
+
+    def _failure(self, errors: Any) -> tuple[str, str] | None:
+        """Code and message of the first of a batch's errors; some give them as a bare list."""
+        rows = getattr(errors, "data", errors)
+        if not isinstance(rows, list) or not rows:
+            return None
+        code, said = (getattr(rows[0], name, other) for name, other in (("code", None), ("message", rows[0])))
+        return str(code), self.endpoint.redact(str(said))[:500]
 
     def _without(self, why: str) -> NoReturn:
         raise TeacherSetupError(
@@ -175,19 +209,44 @@ class MissingError(Exception):
     """There is nothing at an address of the Batch API."""
 
 
+def _id(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _as_batch(said: Any) -> Batch:
+    if not isinstance(said, Batch) or not isinstance(said.id, str):
+        raise RejectedError("its reply to a batch is none")
+    return said
+
+
+def _listed(page: Any) -> list[Batch]:
+    """The batches on a page; of none, some say null."""
+    if not isinstance(page, AsyncCursorPage) or "data" not in page.model_fields_set:
+        raise RejectedError("its list of batches is none")
+    rows: Any = page.data
+    if not isinstance(rows, list | None):
+        raise RejectedError("its list of batches is none")
+    return [_as_batch(row) for row in rows or ()]
+
+
 def _deletion(file: str) -> Callable[[openai.AsyncOpenAI], Awaitable[Any]]:
     return lambda client: client.files.delete(file)
 
 
 async def _find(client: openai.AsyncOpenAI, tag: str, file: str) -> Batch | None:
     seen: set[str] = set()
-    async for batch in client.batches.list(limit=_PAGE):
-        if batch.id in seen:  # it gives the same page again and again
+    page = await client.batches.list(limit=_PAGE)
+    while True:
+        for batch in _listed(page):
+            if batch.id in seen:  # it gives the same page again and again
+                return None
+            seen.add(batch.id)
+            tagged = isinstance(batch.metadata, dict) and batch.metadata.get(_TAG) == tag
+            if tagged or (file and batch.input_file_id == file):
+                return batch
+        if not page.has_next_page():
             return None
-        seen.add(batch.id)
-        if (batch.metadata or {}).get(_TAG) == tag or (file and batch.input_file_id == file):
-            return batch
-    return None
+        page = await page.get_next_page()
 
 
 def _objects(content: bytes) -> Iterator[dict[str, Any]]:

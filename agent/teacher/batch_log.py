@@ -5,7 +5,6 @@ holds, the most that it can cost), its input file before the batch is made of it
 end when its results are in the journal. Each row is on disk before the next step. One process writes.
 """
 
-import time
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,11 +29,6 @@ class Submitted:
     time: float
     file: str = ""
     id: str = ""
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was begun."""
-        return time.time() - self.time
 
 
 class BatchLog:

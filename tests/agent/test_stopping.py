@@ -4,14 +4,18 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from agent import stopping
 from agent.console import Reporter
+from agent.prepare import _pool_and_index, pool_store
 from agent.stopping import Signals
+from tests.agent.small_context import make_context
 
 CONTEXT: Any = SimpleNamespace(in_batches=False, reporter=Reporter(quiet=True))
 
@@ -81,3 +85,22 @@ async def test_the_third_waits_for_nothing_also_while_the_server_ends(exits: lis
     assert exits == []
     await stop(times=1)
     assert exits == [130]
+
+
+async def test_the_first_ends_a_run_that_waits_for_another_runs_pool(exits: list[int], tmp_path: Path) -> None:
+    """Which may wait for a batch, that is for a day."""
+    context = make_context(tmp_path, {"only": [("What is 1 + 1?", "2")]})
+
+    async def wait() -> None:
+        with Signals(context):
+            await _pool_and_index(context)
+
+    with FileLock(pool_store(context.config, context.folder.path) / ".lock"):
+        waiting = asyncio.ensure_future(wait())
+        while not context.in_batches:
+            await asyncio.sleep(0.01)
+        await stop(times=1)
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    context.folder.close()
+    assert (context.in_batches, exits) == (False, [])

@@ -1,7 +1,7 @@
 """Requests answered ahead in batches, at an endpoint whose batches meet all kinds of fates."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,14 @@ class Run:
         self.said: list[str] = []
         self.progress: list[tuple[int, int]] = []
         self.minutes = 0.0
+        #: Is called after each rest, with its seconds.
+        self.after_rest: Callable[[float], None] = lambda seconds: None
         self.teachers: list[Teacher] = []
 
     def start(self, endpoint: Batched, **fields: Any) -> Teacher:
         async def sleep(seconds: float) -> None:
             self.minutes += seconds / 60
+            self.after_rest(seconds)
             for _ in range(10):
                 await asyncio.sleep(0)
 
