@@ -15,7 +15,7 @@ from peft import PeftModel
 from retrieval.errors import DataError
 from retrieval.files import read_json, write_json
 from retrieval.images import read_image
-from training.chat import answer_lead, prompt_text, tokenise
+from training.chat import answer_lead, common_length, prompt_text, tokenise
 from training.fused import unfuse
 from training.prepare import process
 
@@ -82,8 +82,7 @@ def _shortened(processor: Any, answer: str) -> str:
 def _tail(processor: Any, given: str, said: str) -> list[int]:
     """The tokens of `said` after `given` that do not depend on what is before it, which may join the first of them."""
     before, whole = tokenise(processor, given), tokenise(processor, given + said)
-    same = next((n for n, pair in enumerate(zip(before, whole, strict=False)) if pair[0] != pair[1]), len(before))
-    return whole[same:]
+    return whole[common_length(before, whole) :]
 
 
 @torch.no_grad()

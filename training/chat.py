@@ -1,6 +1,7 @@
 """Turns of a conversation as the model's chat template writes them, and which of their tokens the loss reads."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from retrieval.errors import DataError, TuningError
@@ -114,3 +115,8 @@ def _render(processor: Any, turns: Sequence[tuple[str, str | None]], images: int
             messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
     rendered: str = processor.apply_chat_template(messages, add_generation_prompt=turns[-1][1] is None, tokenize=False)
     return rendered
+
+
+def common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two texts have in common from the start."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from agent.student.decoding import Inputs, generate, greedy, score_shared, score
 from agent.student.engine import Reply, Request
 from retrieval.errors import DataError
 from retrieval.images import read_image
-from training.chat import prompt_text, tokenise
+from training.chat import common_length, prompt_text, tokenise
 from training.families import Family
 from training.prepare import process
 
@@ -130,7 +129,7 @@ class Asker:
         """How many tokens of `text` stay the same whatever follows, and the tokens after them for each continuation."""
         given = tokenise(self.processor, text)
         followed = [tokenise(self.processor, text + some) for some in continuations]
-        common = min((_common(given, ids) for ids in followed), default=len(given))
+        common = min((common_length(given, ids) for ids in followed), default=len(given))
         return common, [ids[common:] if some else [] for ids, some in zip(followed, continuations, strict=True)]
 
 
@@ -140,10 +139,6 @@ class _Readable:
     prompt: str
     text: str
     pictures: list[Any]
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def shorten(inputs: Inputs, dropped: Sequence[int], pad: int) -> Inputs:

@@ -1,6 +1,5 @@
 """A request to the student as chat messages, and what a vLLM server says of the tokens in it."""
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from agent.student.engine import Request
 from agent.teacher.attachments import data_url
 from retrieval.errors import StudentError, first_line
+from training.chat import common_length
 
 #: Whatever the model's own generation settings say.
 _GREEDY = {"temperature": 0, "top_p": 1, "top_k": -1, "repetition_penalty": 1.0}
@@ -62,12 +62,8 @@ def read_answer(reply: Any) -> tuple[str, bool]:
 def mean_tails(given: Sequence[int], rows: Sequence[tuple[Sequence[int], Sequence[float]]]) -> list[float]:
     """Mean log-probability per token of what each row adds to `given`. As in the embedded engine, only tokens that stay the same
     whatever follows belong to what is given."""
-    same = min((_common(given, ids) for ids, _ in rows), default=0)
+    same = min((common_length(given, ids) for ids, _ in rows), default=0)
     return [sum(values[same:]) / len(values[same:]) if len(values) > same else 0.0 for _, values in rows]
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _ending(request: Request) -> dict[str, bool]:

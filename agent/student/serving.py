@@ -98,8 +98,7 @@ class Serving:
         """See `Student.drop_adapter`."""
         adapter = self._adapters.pop(name, None)
         if adapter is not None and adapter.served and self._up is not None and not self._merges:
-            with contextlib.suppress(LostError, RefusedError):  # it is gone then
-                await self.client.post("/v1/unload_lora_adapter", {"lora_name": adapter.served})
+            await self._unload(adapter.served)
 
     async def release(self) -> None:
         """See `Student.release`: as `student.vllm.sharing` says. A server of the user's stays up."""
@@ -246,10 +245,13 @@ class Serving:
         except LostError:
             raise
         except BaseException:
-            with contextlib.suppress(LostError, RefusedError):
-                await self.client.post("/v1/unload_lora_adapter", {"lora_name": served})
+            await self._unload(served)
             raise
         adapter.served = served
+
+    async def _unload(self, served: str) -> None:
+        with contextlib.suppress(LostError, RefusedError):  # it is gone then
+            await self.client.post("/v1/unload_lora_adapter", {"lora_name": served})
 
     async def _look_at(self, adapter: Adapter, served: str, base: str | None = None) -> None:
         """The canary; raises AdapterError if what is served does not answer as the adapter does under peft, ConfigError if that
@@ -277,17 +279,15 @@ class Serving:
         return read_prompt(await self._send(body, model))
 
     async def _forget(self) -> None:
-        """Adapters count as not loaded: the server is new, or has slept."""
+        """Have adapters loaded again by a server that has slept."""
         for adapter in self._adapters.values():
-            if adapter.served and self._up is not None:
-                with contextlib.suppress(LostError, RefusedError):
-                    await self.client.post("/v1/unload_lora_adapter", {"lora_name": adapter.served})
-            adapter.served = ""
+            if adapter.served:
+                await self._unload(adapter.served)
+        self._gone()
 
     async def _down(self) -> None:
         self._up = None
-        for adapter in self._adapters.values():
-            adapter.served = ""
+        self._gone()
         await self._server.stop()
 
     async def _lost(self, why: str) -> None:
