@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from retrieval.files import read_json
+from retrieval.storage.files import read_json
 
 #: Seconds between two looks at the memory.
 PAUSE = 0.5
@@ -78,7 +78,7 @@ def _accuracies(folder: Path) -> dict[str, float | None]:
 def measure(folder: Path, task: str) -> dict[str, Any]:
     """Run the demo in an empty folder."""
     run = folder / "demo"
-    peak, seconds = peak_of([sys.executable, "-m", "agent.cli", "demo", "--task", task, "--run-dir", str(run)])
+    peak, seconds = peak_of([sys.executable, "-m", "agent.cli.main", "demo", "--task", task, "--run-dir", str(run)])
     return {"schema": 1, "task": task, "seconds": round(seconds, 1), "peak_mib": peak, **figures(run)}
 
 

@@ -21,11 +21,11 @@ from typing import Any
 import torch
 from PIL import Image
 
-from agent.config import StudentConfig
+from agent.config.schema import StudentConfig
 from agent.student.embedded import EmbeddedStudent
 from agent.student.engine import Request
 from eval.task import load_items
-from training.families import load_model, load_processor, resolve_dtype
+from training.families.families import load_model, load_processor, resolve_dtype
 
 
 def main() -> None:

@@ -21,9 +21,9 @@ import numpy as np
 from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from agent.config import TeacherConfig
+from agent.config.schema import TeacherConfig
 from agent.teacher.client import Teacher
-from agent.teacher.prompts import DiagnosedError, NamedSkills
+from agent.teacher.prompts.replies import DiagnosedError, NamedSkills
 from eval.microworld.dice import Dice
 from eval.microworld.examples import Example, make_example
 from eval.microworld.expert.check import check, solve
@@ -36,7 +36,7 @@ from eval.microworld.programs import PROGRAMS
 from eval.microworld.questions import parse
 from eval.microworld.scene import RARE_SHAPES, Scene, Split, render
 from eval.microworld.solving import Solution, Step
-from retrieval.rationale import parse_rationale
+from retrieval.pool.rationale import parse_rationale
 
 PER_REQUEST = 16
 

@@ -26,14 +26,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from agent.config import TeacherConfig
-from agent.select import PROPOSALS
+from agent.config.schema import TeacherConfig
+from agent.diagnosis.skills import Group, match_pool_skills, merge_names
+from agent.strategies.select import PROPOSALS
 from agent.teacher.client import Teacher
-from agent.teacher.skills import Group, match_pool_skills, merge_names
-from retrieval.embedding import Embedder, Vectors
-from retrieval.files import read_json, write_text
-from retrieval.order import shuffled
-from retrieval.ranking import Bm25, Mode, fuse, top
+from retrieval.index.embedding import Embedder, Vectors
+from retrieval.index.ranking import Bm25, Mode, fuse, top
+from retrieval.storage.files import read_json, write_text
+from retrieval.storage.order import shuffled
 
 HERE = Path(__file__).parent
 COMMAND = "python -m benchmarks.gap_merging"

@@ -19,14 +19,14 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from agent.cli_microworld import SETTINGS
-from agent.config import DiagnosisConfig, StudentConfig, TeacherConfig
+from agent.chat.stream import all_done
+from agent.cli.microworld import SETTINGS
+from agent.config.schema import DiagnosisConfig, StudentConfig, TeacherConfig
+from agent.diagnosis.locate import make_locator
+from agent.diagnosis.switch import StudentJudge, switchable
 from agent.student import Request, Student
 from agent.student.embedded import EmbeddedStudent
 from agent.teacher.client import Teacher
-from agent.teacher.locate import make_locator
-from agent.teacher.stream import all_done
-from agent.teacher.switch import StudentJudge, switchable
 from eval.answers import Answer, read_answer
 from eval.microworld import WEIGHTS
 from eval.microworld.expert import make_app
@@ -35,8 +35,8 @@ from eval.microworld.tasks import load_task, task_examples, task_names
 from eval.scorers import make_scorer
 from eval.statistics import wilson
 from eval.task import Item, load_items
-from retrieval.files import write_text
-from retrieval.rationale import write_rationale
+from retrieval.pool.rationale import write_rationale
+from retrieval.storage.files import write_text
 
 HERE = Path(__file__).parent
 PROMPT = SETTINGS["student"]["rationale_prompt"]

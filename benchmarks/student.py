@@ -22,14 +22,14 @@ from typing import Any, NamedTuple
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from agent.teacher.client import Teacher
-from agent.teacher.prompts import DiagnosedError
+from agent.teacher.prompts.replies import DiagnosedError
 from benchmarks.expert import png, skill_of, teacher
 from eval.microworld import WEIGHTS
 from eval.microworld.measuring import Reply, accuracy, final_answer, generate
 from eval.microworld.programs import GAP, KNOWN, RARE
 from eval.microworld.tasks import load_task, task_examples, task_names
-from retrieval.files import write_text
-from retrieval.rationale import parse_rationale
+from retrieval.pool.rationale import parse_rationale
+from retrieval.storage.files import write_text
 
 COMMAND = "python -m benchmarks.student"
 #: Marks; see above.

@@ -25,13 +25,13 @@ from typing import Any, cast
 import numpy as np
 from omegaconf import OmegaConf
 
-from agent.answering import answer_items, read_answers
-from agent.cli_microworld import make_data, world_config
-from agent.console import Reporter
-from agent.context import Context
-from agent.drive import drive
-from agent.nodes.tune import tune_on, union
-from agent.run_folder import RunFolder
+from agent.cli.microworld import make_data, world_config
+from agent.evaluation.answering import answer_items, read_answers
+from agent.loop.drive import drive
+from agent.loop.nodes.tune import tune_on, union
+from agent.run.console import Reporter
+from agent.run.context import Context
+from agent.run.folder import RunFolder
 from eval.answers import evaluate_answers
 from eval.microworld.export import write_items
 from eval.microworld.programs import KNOWN
@@ -39,7 +39,7 @@ from eval.microworld.tasks import Task, load_task, task_names
 from eval.scorers import Scorer, make_scorer
 from eval.statistics import mean_interval
 from eval.task import load_items
-from retrieval.files import Log, digest, read_json, read_jsonl, write_text
+from retrieval.storage.files import Log, digest, read_json, read_jsonl, write_text
 
 POOL = 24_000
 #: Seeds of the items outside a task, by what they stand beside.
@@ -118,7 +118,7 @@ def _measured(folder: Path, part: str) -> float:
 
 async def _whole_pool(context: Context, kept: int) -> float:
     """The whole pool at matched compute: its samples are as many presentations as the kept round's."""
-    data, folder = await context.ready(), context.folder.path / "pool-arm"
+    data, folder = context.data, context.folder.path / "pool-arm"
     presentations = len(union(context, kept)) * context.config.tuning.epochs
     ids = [each for each in data.pool.ids if each not in data.excluded]
     tuning = context.config.tuning.model_copy(update={"epochs": presentations / len(ids)})

@@ -22,17 +22,17 @@ from typing import Any, NamedTuple
 import httpx2
 from PIL import Image
 
-from agent.config import parse_config
-from agent.console import Reporter
-from agent.context import Context
-from agent.nodes.diagnose import diagnose_all
-from agent.run_folder import RunFolder
+from agent.config.schema import parse_config
+from agent.loop.nodes.diagnose import diagnose_all
+from agent.run.console import Reporter
+from agent.run.context import Context
+from agent.run.folder import RunFolder
 from agent.teacher.client import Teacher
-from agent.teacher.dialect import Learned
+from agent.teacher.endpoint.dialect import Learned
 from benchmarks.faulty_endpoint import serving
 from eval.answers import Answer
 from eval.task import Item
-from retrieval.files import iter_jsonl, read_jsonl, write_text
+from retrieval.storage.files import iter_jsonl, read_jsonl, write_text
 
 HERE = Path(__file__).parent
 #: Seconds in a Retry-After, that the client waits for an answer, and that the endpoint holds a request that hangs.

@@ -21,10 +21,10 @@ from typing import Any
 
 from openai import AsyncOpenAI
 
-from agent.answering import answer_items, read_answers
-from agent.config import StudentConfig, TeacherConfig
-from agent.student.server import SERVED
-from agent.student.vllm import VllmStudent
+from agent.config.schema import StudentConfig, TeacherConfig
+from agent.evaluation.answering import answer_items, read_answers
+from agent.student.vllm.server import SERVED
+from agent.student.vllm.student import VllmStudent
 from agent.teacher.client import Teacher
 from eval.microworld import WEIGHTS
 from eval.microworld.export import write_items

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from eval.scorers import Scorer
 from eval.statistics import wilson
 from eval.task import Item
-from retrieval.rationale import parse_rationale
+from retrieval.pool.rationale import parse_rationale
 
 Kind = Literal["right", "wrong", "format", "error", "unjudged"]
 

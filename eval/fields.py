@@ -7,9 +7,9 @@ from string import ascii_uppercase
 from typing import Any
 
 from eval.normalise import plain, read_choice
-from retrieval.cells import choice_texts, first, list_of, one_or_list, text_of
-from retrieval.chats import UnusableError, chat_of
-from retrieval.rationale import parse_rationale
+from retrieval.pool.cells import choice_texts, first, list_of, one_or_list, text_of
+from retrieval.pool.chats import UnusableError, chat_of
+from retrieval.pool.rationale import parse_rationale
 
 
 def gold_answers(fields: dict[str, Any]) -> list[str]:

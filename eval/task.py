@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eval.fields import canonical_first, gold_answers, read_choices, read_turn, short, within
-from retrieval.cells import first, list_of, one_or_list, text_of, with_choices
-from retrieval.chats import UnusableError, without_markers
 from retrieval.errors import DataError
-from retrieval.images import read_image
-from retrieval.records import Record, SetAside, iter_records
+from retrieval.pool.cells import first, list_of, one_or_list, text_of, with_choices
+from retrieval.pool.chats import UnusableError, without_markers
+from retrieval.pool.images import read_image
+from retrieval.pool.records import Record, SetAside, iter_records
 
 #: Least number of items of which a share is kept as holdout; of fewer, neither part would show anything.
 HOLDOUT_FROM = 300

@@ -8,18 +8,18 @@ import os
 # Read when huggingface_hub is imported, by whatever part comes first.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-from retrieval.embedding import Embedder, VectorCache
-from retrieval.formats import PoolRow, read_pool, write_trl
-from retrieval.images import read_image
-from retrieval.overlap import overlap
-from retrieval.pool import Pool
-from retrieval.ranking import Hit, Mode
-from retrieval.records import Record, SetAside, iter_records
-from retrieval.sample import Sample, Turn
+from retrieval.index.embedding import Embedder, VectorCache
+from retrieval.index.ranking import Hit, Mode
+from retrieval.index.skill_index import SkillIndex
+from retrieval.pool.formats import PoolRow, read_pool, write_trl
+from retrieval.pool.images import read_image
+from retrieval.pool.overlap import overlap
+from retrieval.pool.pool import Pool
+from retrieval.pool.records import Record, SetAside, iter_records
+from retrieval.pool.sample import Sample, Turn
 from retrieval.selection.needs import Gap, Selected, Shares, Sibling, gap_id
 from retrieval.selection.random import select_random
 from retrieval.selection.targeted import select_targeted
-from retrieval.skill_index import SkillIndex
 
 __all__ = [
     "Embedder",

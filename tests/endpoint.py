@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from agent.config import TeacherConfig
-from agent.teacher.prompts import prompt
+from agent.config.schema import TeacherConfig
+from agent.teacher.prompts.replies import prompt
 
 KINDS = ("diagnose", "name_gap", "skills", "same_skill", "judge", "choose", "step_right")
 

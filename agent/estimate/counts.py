@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agent.config import DiagnosisConfig
+from agent.config.schema import DiagnosisConfig
 
 
 class Calls(NamedTuple):

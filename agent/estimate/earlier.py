@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.records import RoundRecords, Row, RunRecords, read_rows
+from agent.run.reading import RoundRecords, Row, RunRecords, read_rows
 from eval.answers import Answer
 
 

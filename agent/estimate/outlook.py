@@ -3,13 +3,13 @@
 import math
 from dataclasses import dataclass, field
 
-from agent import wording
-from agent.config import RunConfig
+from agent.config.schema import RunConfig
+from agent.diagnosis.switch import switchable
 from agent.estimate.counts import Calls, Outlook
 from agent.estimate.earlier import Earlier, is_wrong, wording_of
 from agent.estimate.pool import Naming
-from agent.prepare import Read
-from agent.teacher.switch import switchable
+from agent.run import wording
+from agent.run.items import Read
 from eval.scorers import Scorer
 
 #: Assumed of a student of which nothing is known: share of wrong answers, steps of an answer, letters of a step.

@@ -5,17 +5,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.config import RunConfig
-from agent.console import Advance
+from agent.config.schema import RunConfig
 from agent.estimate.earlier import PerCall, mean_tokens
 from agent.estimate.tokens import Sizes, per_call, sample_letters
-from agent.prepare import pool_store, skills_folder
-from agent.records import read_rows
-from agent.teacher.own_prompts import Prompts
+from agent.pool.store import pool_store, skills_folder
+from agent.run.console import Advance
+from agent.run.reading import read_rows
+from agent.teacher.prompts.own import Prompts
 from retrieval.errors import DataError, PoolError
-from retrieval.formats import PoolRow, read_pool
-from retrieval.importing import id_key
-from retrieval.pool import Pool
+from retrieval.pool.formats import PoolRow, read_pool
+from retrieval.pool.importing import id_key
+from retrieval.pool.pool import Pool
 
 #: Samples that stand for the pool.
 _LOOKED_AT = 200

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from agent import wording
+from agent.run import wording
 
 _PRICES = (
     "The price of {} is not known, so costs are not either; give it in US dollars per million tokens, for instance "

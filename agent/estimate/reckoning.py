@@ -5,19 +5,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.answering import check_read
-from agent.config import RunConfig
-from agent.console import Reporter
+from agent.config.schema import RunConfig
+from agent.diagnosis.switch import switchable
 from agent.estimate.counts import Calls, Outlook, round_calls
 from agent.estimate.earlier import Earlier, PerCall, is_wrong
 from agent.estimate.outlook import STEP_LETTERS, STEPS, Said, foresee, judged_answers, once_calls
 from agent.estimate.pool import Naming, naming
 from agent.estimate.tokens import LETTERS, Error, Sizes, tokens_of
-from agent.prepare import read_items
-from agent.run_folder import IfExists, goes_on
-from agent.teacher.journal import Journal
-from agent.teacher.own_prompts import load_prompts
-from agent.teacher.switch import switchable
+from agent.run.console import Reporter
+from agent.run.error_budget import check_read
+from agent.run.folder import IfExists, goes_on
+from agent.run.items import read_items
+from agent.teacher.ledger.journal import Journal
+from agent.teacher.prompts.own import load_prompts
 from eval.answers import Answer
 from eval.scorers import make_scorer
 from eval.task import Item

@@ -7,15 +7,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from agent.config import TeacherConfig
+from agent.chat.attachments import read_picture, sent_size
+from agent.config.schema import TeacherConfig
+from agent.diagnosis.diagnosis import as_question
+from agent.diagnosis.skills import MAX_SHOWN
+from agent.diagnosis.switch import choice_question
 from agent.estimate.earlier import Earlier, PerCall
-from agent.teacher.attachments import read_picture, sent_size
-from agent.teacher.diagnosis import as_question
-from agent.teacher.image_tokens import ImageRule, image_rule
-from agent.teacher.own_prompts import Prompts
-from agent.teacher.prompts import REPLIES, as_data, json_schema
-from agent.teacher.skills import MAX_SHOWN
-from agent.teacher.switch import choice_question
+from agent.estimate.image_tokens import ImageRule, image_rule
+from agent.teacher.prompts.own import Prompts
+from agent.teacher.prompts.replies import REPLIES, as_data, json_schema
 from eval.answers import Answer
 from eval.task import Item
 from retrieval.errors import DataError

@@ -13,15 +13,15 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from agent import wording
-from agent.records import RunRecords
 from agent.report.caveats import caveats_of
 from agent.report.charts import accuracy_panels
 from agent.report.gallery import make_gallery
 from agent.report.headline import make_headline
 from agent.report.pictures import Picture, Pictures
 from agent.report.tables import cost_table, gap_table, round_table, selection_table
-from retrieval.files import write_bytes
+from agent.run import wording
+from agent.run.reading import RunRecords
+from retrieval.storage.files import write_bytes
 
 #: The page is kept below this many bytes by showing fewer errors and pictures.
 MAX_BYTES = 5_000_000

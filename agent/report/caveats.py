@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from agent import wording
-from agent.records import RoundRecords, RunRecords
+from agent.run import wording
+from agent.run.reading import RoundRecords, RunRecords
 
 #: From this share of answers without a readable final answer on, the reader is told.
 _MUCH_FORMAT = 0.02

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from agent import wording
-from agent.records import RunRecords
 from agent.report.headline import figures
+from agent.run import wording
+from agent.run.reading import RunRecords
 from eval.statistics import wilson
 
 WIDTH, HEIGHT = 440.0, 250.0

@@ -7,11 +7,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.records import RoundRecords, Row, RunRecords
 from agent.report.pictures import Picture, Pictures
+from agent.run.reading import RoundRecords, Row, RunRecords
 from retrieval.errors import GaptutorError
-from retrieval.pool import Pool
-from retrieval.rationale import parse_rationale
+from retrieval.pool.pool import Pool
+from retrieval.pool.rationale import parse_rationale
 
 #: Longest text shown (characters); the whole stands in the run folder.
 _LONGEST, _LONGEST_STEP = 1500, 500

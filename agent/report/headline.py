@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from agent import wording
-from agent.not_kept import why_not_kept
-from agent.records import RoundRecords, Row, RunRecords
+from agent.run import wording
+from agent.run.not_kept import why_not_kept
+from agent.run.reading import RoundRecords, Row, RunRecords
 from eval.statistics import Comparison, compare, wilson
 
 

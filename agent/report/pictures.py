@@ -8,7 +8,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from retrieval.errors import DataError
-from retrieval.images import read_image
+from retrieval.pool.images import read_image
 
 
 class Picture(NamedTuple):

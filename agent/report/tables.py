@@ -4,10 +4,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from agent import wording
-from agent.records import RoundRecords, Row, RunRecords
 from agent.report.headline import figures
-from agent.show import annotation, usage
+from agent.run import wording
+from agent.run.reading import RoundRecords, Row, RunRecords
+from agent.run.summary import annotation, usage
 from eval.statistics import wilson
 
 #: Rows shown of a table; the rest is summed up in one line.

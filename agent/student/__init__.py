@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.config import StudentConfig
+from agent.config.schema import StudentConfig
 from agent.student.engine import Reply, Request, Student
 
 __all__ = ["Reply", "Request", "Student", "engine_of", "make_student"]
@@ -15,8 +15,8 @@ def make_student(config: StudentConfig, work: Path, say: Callable[[str], None]) 
     `work`; `say` gets a line for what a user would want to know. Raises ConfigError."""
     # Imported here so that commands which need no student do not pay seconds for importing torch.
     if engine_of(config) == "vllm":
-        from agent.student.beforehand import check_python
-        from agent.student.vllm import VllmStudent
+        from agent.student.vllm.beforehand import check_python
+        from agent.student.vllm.student import VllmStudent
 
         check_python(config.vllm)
         return VllmStudent(config, work, say)
@@ -36,7 +36,7 @@ def engine_of(config: StudentConfig) -> str:
     there = config.vllm.python is not None or importlib.util.find_spec("vllm") is not None
     if not (there and torch.cuda.is_available()):
         return "embedded"
-    from training.families import family_of, load_config
+    from training.families.families import family_of, load_config
 
     unserved = family_of(load_config(config.model, config.trust_remote_code)).unserved
     return "embedded" if unserved else "vllm"

@@ -9,7 +9,7 @@ from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 
 from retrieval.errors import ConfigError, DataError, StudentError, first_line
-from retrieval.files import read_json
+from retrieval.storage.files import read_json
 
 
 def check_adapter(path: Path) -> None:

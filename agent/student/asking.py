@@ -9,10 +9,10 @@ import torch
 from agent.student.decoding import Inputs, generate, greedy, score_shared, score_whole
 from agent.student.engine import Reply, Request
 from retrieval.errors import DataError
-from retrieval.images import read_image
-from training.chat import common_length, prompt_text, tokenise
-from training.families import Family
-from training.prepare import process
+from retrieval.pool.images import read_image
+from training.data.chat import common_length, prompt_text, tokenise
+from training.data.rows import process
+from training.families.families import Family
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Greedy decoding and scoring of a batch with a model of transformers.
 
-For families whose images are plain embeddings (see training/families.py) the loop is written out: it does what
+For families whose images are plain embeddings (see training/families/families.py) the loop is written out: it does what
 `generate` does for greedy search, leaves finished rows out as it goes, and shares the forward pass of a prefix among
 its continuations. Other families go through `generate` and through whole sequences.
 """

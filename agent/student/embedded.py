@@ -18,13 +18,13 @@ from typing import Any, TypeVar
 
 import torch
 
-from agent.config import StudentConfig
+from agent.config.schema import StudentConfig
 from agent.student.adapters import add_adapter, check_adapter, remove_adapter, using
 from agent.student.asking import Asker
 from agent.student.engine import Reply, Request
 from retrieval.errors import GaptutorError, StudentError, first_line
-from training.chat import answer_lead, tokenise
-from training.families import check_model, family_of, load_model, load_processor, resolve_dtype, stop_tokens
+from training.data.chat import answer_lead, tokenise
+from training.families.families import check_model, family_of, load_model, load_processor, resolve_dtype, stop_tokens
 
 T = TypeVar("T")
 

@@ -16,22 +16,22 @@ from weakref import WeakValueDictionary
 
 from pydantic import BaseModel
 
-from agent.config import TeacherConfig
-from agent.teacher.ahead import Ahead, Progress, Questions
-from agent.teacher.batch_api import BatchApi
-from agent.teacher.budget import Budget
-from agent.teacher.dialect import Learned
-from agent.teacher.endpoint import Endpoint
-from agent.teacher.journal import Completion, Usage
-from agent.teacher.ledger import Ledger
+from agent.chat.stream import see_through
+from agent.config.schema import TeacherConfig
+from agent.teacher.batch.ahead import Ahead, Progress, Questions
+from agent.teacher.batch.api import BatchApi
+from agent.teacher.endpoint.dialect import Learned
+from agent.teacher.endpoint.endpoint import Endpoint
+from agent.teacher.endpoint.outage import Say
+from agent.teacher.endpoint.received import RejectedError
+from agent.teacher.ledger.budget import Budget
+from agent.teacher.ledger.journal import Completion, Usage
+from agent.teacher.ledger.ledger import Ledger
 from agent.teacher.logprobs import CHOICE_TOKENS, option_odds
-from agent.teacher.outage import Say
-from agent.teacher.own_prompts import Prompts, load_prompts
-from agent.teacher.prompts import json_schema
-from agent.teacher.received import RejectedError
+from agent.teacher.prompts.own import Prompts, load_prompts
+from agent.teacher.prompts.replies import json_schema
 from agent.teacher.reply import parse_reply
 from agent.teacher.request import ChatRequest, Question
-from agent.teacher.stream import see_through
 from retrieval.errors import DataError, TeacherError
 
 #: So many failures in a row with one message end the run.

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from agent.config import TeacherConfig
-from agent.teacher.attachments import data_url, picture_hash, read_picture, sent_size
+from agent.chat.attachments import data_url, picture_hash, read_picture, sent_size
+from agent.config.schema import TeacherConfig
 from agent.teacher.logprobs import TOP
-from agent.teacher.own_prompts import Prompts
-from agent.teacher.prompts import as_data, json_schema
-from retrieval.files import digest
+from agent.teacher.prompts.own import Prompts
+from agent.teacher.prompts.replies import as_data, json_schema
+from retrieval.storage.files import digest
 
 
 class Question(NamedTuple):

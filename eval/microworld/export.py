@@ -8,7 +8,7 @@ from PIL import Image
 
 from eval.microworld.scene import render
 from eval.microworld.tasks import Part, Task, task_examples
-from retrieval.files import storage_errors, write_text
+from retrieval.storage.files import storage_errors, write_text
 
 
 def write_items(task: Task, part: Part, folder: Path, count: int | None = None) -> Path:

@@ -16,7 +16,7 @@ from eval.microworld import WEIGHTS
 from eval.microworld.pool import make_pool
 from eval.microworld.scene import Scene, Split, digit_scans, render
 from eval.microworld.tasks import FOLDER, Part, load_task, task_examples, task_names
-from retrieval.files import digest, file_digest, read_json, write_json
+from retrieval.storage.files import digest, file_digest, read_json, write_json
 
 PATH = Path(__file__).parent / "frozen.json"
 #: Samples of the pool that stand for all of them.

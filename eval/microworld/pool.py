@@ -17,7 +17,7 @@ from eval.microworld.examples import make_caption, make_example
 from eval.microworld.mixture import Sample
 from eval.microworld.programs import GAP, KNOWN, RARE, TEXT_GAP, TEXT_KNOWN
 from eval.microworld.scene import Scene, render
-from retrieval.files import storage_errors, write_text
+from retrieval.storage.files import storage_errors, write_text
 
 DIRECT, TEXT_ONLY = 0.3, 0.05  # shares
 RARE_CAPTIONS = 0.25  # share of captions that show rings or hearts too

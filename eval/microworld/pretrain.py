@@ -24,7 +24,7 @@ from eval.microworld.optimizer import MuonAdamW, schedule
 from eval.microworld.programs import GAP, KNOWN, RARE, TEXT_KNOWN
 from eval.microworld.seeing import tower_features, train_tower
 from eval.microworld.student import IMAGE_TOKENS, make_model, make_processor, save_student, train_tokenizer
-from retrieval.files import publish_folder
+from retrieval.storage.files import publish_folder
 
 IMAGE_AT = 3  # tokens before the picture's: "USER", ":" and a space (checked by a test against the tokenizer)
 Log = Callable[[dict[str, object]], None]

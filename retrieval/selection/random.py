@@ -3,8 +3,8 @@
 import heapq
 from collections.abc import Collection, Iterable
 
-from retrieval.order import seeded_hash
 from retrieval.selection.needs import Selected
+from retrieval.storage.order import seeded_hash
 
 
 def draw(ids: Iterable[str], count: int, seed: int | str, purpose: str) -> list[str]:

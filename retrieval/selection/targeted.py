@@ -17,11 +17,11 @@ from typing import Protocol
 
 import numpy as np
 
-from retrieval.embedding import Vectors
-from retrieval.order import apportion, seeded_hash, shuffled
-from retrieval.ranking import Hit, Mode
+from retrieval.index.embedding import Vectors
+from retrieval.index.ranking import Hit, Mode
 from retrieval.selection.needs import Gap, Part, Selected, Shares, Sibling
 from retrieval.selection.random import draw
+from retrieval.storage.order import apportion, seeded_hash, shuffled
 
 #: Closeness of questions is told apart to so many digits; what is closer together is a tie.
 CLOSENESS_DIGITS = 3

@@ -11,9 +11,9 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from eval import Answer, Evaluation, Item, Scorer, compare, correctness, evaluate_answers, make_scorer, read_answer
-from retrieval.files import read_json, write_json, write_jsonl, write_text
-from retrieval.pool import Pool
+from retrieval.pool.pool import Pool
 from retrieval.selection.needs import gap_id
+from retrieval.storage.files import read_json, write_json, write_jsonl, write_text
 
 HOSTILE = "<script>window.hacked = true</script><img src=x onerror='window.hacked = true'>\"'>&{{ 7 * 7 }}"
 

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.config import parse_config
-from agent.console import Reporter
-from agent.context import Context, Data
-from agent.run_folder import RunFolder
+from agent.config.schema import parse_config
+from agent.run.console import Reporter
+from agent.run.context import Context, Data
+from agent.run.folder import RunFolder
 from agent.student import Reply, Request
 from eval.scorers import make_scorer
 from eval.task import Item
-from retrieval.pool import Pool
+from retrieval.pool.pool import Pool
 
 RATIONALE, DIRECT = "{question} In steps.", "{question} In a word."
 
@@ -70,5 +70,5 @@ def make_context(
         student=student or Parrot({}),
         teacher=absent,
         embedder=absent,
-        data=data,
+        made=data,
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.small_models import SMALL
 from tests.small_models.fixtures import Made
-from training.families import FAMILIES, family_of, load_config
+from training.families.families import FAMILIES, family_of, load_config
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
 

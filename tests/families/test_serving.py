@@ -10,15 +10,15 @@ import torch
 from peft import PeftModel
 from PIL import Image
 
-from agent.config import StudentConfig
+from agent.config.schema import StudentConfig
 from agent.student.embedded import EmbeddedStudent
 from agent.student.engine import Request
-from retrieval.images import read_image
+from retrieval.pool.images import read_image
 from tests.small_models.fixtures import Made
-from training.chat import answer_lead, prompt_text, tokenise
-from training.families import load_model, load_processor
-from training.merge import merge
-from training.prepare import process
+from training.data.chat import answer_lead, prompt_text, tokenise
+from training.data.rows import process
+from training.families.families import load_model, load_processor
+from training.lora.merge import merge
 
 
 def test_merged_weights_load_again_and_say_what_the_adapter_says(

@@ -10,16 +10,24 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from retrieval.files import read_json
+from retrieval.storage.files import read_json
 from tests.small_models import SMALL
 from tests.small_models.fixtures import Made, tuning_job
 from training import tune
-from training.batches import Encoded
-from training.chat import ChatFormat
-from training.checks import check_student
-from training.collate import Collator
-from training.families import GENERAL, family_of, load_config, load_model, load_processor, stop_tokens, target_pattern
-from training.prepare import prepare
+from training.data.batches import Encoded
+from training.data.chat import ChatFormat
+from training.data.collate import Collator
+from training.data.rows import prepare
+from training.families.families import (
+    GENERAL,
+    family_of,
+    load_config,
+    load_model,
+    load_processor,
+    stop_tokens,
+    target_pattern,
+)
+from training.lora.checks import check_student
 
 
 @pytest.fixture

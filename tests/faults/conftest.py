@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from agent.cli_microworld import make_data, world_config
-from agent.init import render
-from retrieval.files import read_jsonl
+from agent.cli.init import render
+from agent.cli.microworld import make_data, world_config
+from retrieval.storage.files import read_jsonl
 
 #: One thread each: on shared cores, threads that spin for each other make a small model's steps many times slower.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -69,7 +69,7 @@ class World:
         assert done.returncode == 0, done.stderr
 
     def command(self, run: Path, *more: str) -> list[str]:
-        return [sys.executable, "-m", "agent.cli", "run", str(self.config), "--run-dir", str(run), *more]
+        return [sys.executable, "-m", "agent.cli.main", "run", str(self.config), "--run-dir", str(run), *more]
 
     def run(self, run: Path, *more: str) -> subprocess.CompletedProcess[str]:
         """Start or resume a run and wait for its end."""

@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import agent.node as node
-import agent.nodes.tune as tune
-from agent.config import load_config
-from agent.console import Reporter
-from agent.drive import drive
-from retrieval import files
-from training.job import tune as run_tuning
+import agent.loop.node as node
+import agent.loop.nodes.tune as tune
+from agent.config.schema import load_config
+from agent.loop.drive import drive
+from agent.run.console import Reporter
+from retrieval.storage import files
+from training.child.job import tune as run_tuning
 
 
 def die() -> None:

@@ -20,11 +20,13 @@ from typing import Any
 
 import torch
 
-import agent.node as node
-from agent.config import load_config
-from agent.console import Reporter
-from agent.drive import drive
-from retrieval import files, importing, vector_store
+import agent.loop.node as node
+from agent.config.schema import load_config
+from agent.loop.drive import drive
+from agent.run.console import Reporter
+from retrieval.index import vector_store
+from retrieval.pool import importing
+from retrieval.storage import files
 
 #: Samples imported together, and vectors that Chroma is given at once.
 PART, PAGE = 16, 8

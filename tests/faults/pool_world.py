@@ -16,11 +16,11 @@ import httpx
 from chromadb.config import Settings
 from starlette.responses import Response
 
-from agent.cli_microworld import make_data, world_config
-from agent.init import render
-from agent.run_folder import POOL_COSTS
+from agent.cli.init import render
+from agent.cli.microworld import make_data, world_config
+from agent.run.folder import POOL_COSTS
 from eval.microworld.expert import make_app
-from retrieval.files import read_json, read_jsonl, write_json
+from retrieval.storage.files import read_json, read_jsonl, write_json
 from tests.endpoint import Scripted, Seen, fail, served
 from tests.faults.killing_pool import Point, main
 
@@ -42,7 +42,13 @@ LONGEST = 400
 #: Each run is a process of its own, forked from one in which all that takes seconds to import is there already.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    ["tests.faults.killing_pool", "agent.student.embedded", "chromadb", "sentence_transformers", "training.families"]
+    [
+        "tests.faults.killing_pool",
+        "agent.student.embedded",
+        "chromadb",
+        "sentence_transformers",
+        "training.families.families",
+    ]
 )
 
 

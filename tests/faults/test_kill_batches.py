@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import load_config
-from agent.init import render
+from agent.cli.init import render
+from agent.config.schema import load_config
 from eval.microworld.batches import with_batches
 from eval.microworld.expert import make_app
-from retrieval.files import read_json, read_jsonl
+from retrieval.storage.files import read_json, read_jsonl
 from tests.endpoint import Scripted, served
 from tests.faults.conftest import ENVIRONMENT, World
 

@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from retrieval.files import read_jsonl
+from retrieval.storage.files import read_jsonl
 from tests.faults.killing_pool import Point
 from tests.faults.pool_world import CONCURRENCY, PER_REQUEST, POOL, Expert, PoolRun, kill, make_pool_data
 
@@ -31,7 +31,7 @@ ANNOTATION: dict[str, Point] = {
     "behind the last row": ("row", "*/skills.jsonl", POOL),
 }
 INDEX: dict[str, Point] = {
-    "embedding": ("call", "retrieval.embedding:Embedder.encode", 1),
+    "embedding": ("call", "retrieval.index.embedding:Embedder.encode", 1),
     "in the middle of Chroma's vectors": ("call", "chromadb.api.models.Collection:Collection.upsert", 2),
     "before the manifest": ("rename", "*/.index-*.tmp/manifest.json", 1),
     "before its folder is in place": ("rename", "*/skills-*/index-*", 1),

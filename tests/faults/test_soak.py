@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.files import read_json
+from retrieval.storage.files import read_json
 from tests.faults.conftest import Point, World, nodes_started
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

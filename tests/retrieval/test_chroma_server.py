@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from retrieval import Embedder, Pool, SkillIndex, vector_store
 from retrieval.errors import PoolError
-from retrieval.vector_store import VectorStore, server_address
+from retrieval.index.vector_store import VectorStore, server_address
 from tests.endpoint import served
 from tests.retrieval.conftest import llava_row
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from retrieval import Embedder, VectorCache
-from retrieval.embedding import Vectors
 from retrieval.errors import PoolError
+from retrieval.index.embedding import Vectors
 
 TEXTS = ["x"] + [
     f"how many {colour} {shape}s are in {'the picture ' * number}row {number}"

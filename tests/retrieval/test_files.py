@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from retrieval.errors import StorageError, TeacherError
-from retrieval.files import Log, publish_folder, read_jsonl, storage_errors, write_json, write_text
+from retrieval.storage.files import Log, publish_folder, read_jsonl, storage_errors, write_json, write_text
 from tests.full_disk import room_for
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval import PoolRow, Sample, SetAside, Turn, read_pool, write_trl
-from retrieval.files import digest
-from retrieval.importing import FORMAT
+from retrieval.pool.importing import FORMAT
+from retrieval.storage.files import digest
 from tests.retrieval.conftest import draw_scene
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from retrieval.errors import DataError
-from retrieval.images import ImageStore, are_copies, fingerprint, perceptual_hash, read_image, thumbnail
+from retrieval.pool.images import ImageStore, are_copies, fingerprint, perceptual_hash, read_image, thumbnail
 from tests.retrieval.conftest import draw_scene
 
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.order import apportion, seeded_hash, shuffled
+from retrieval.storage.order import apportion, seeded_hash, shuffled
 
 _WEIGHTS = st.lists(st.floats(0, 1000).map(lambda x: round(x, 3)), max_size=8)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.rationale import parse_rationale, write_rationale
+from retrieval.pool.rationale import parse_rationale, write_rationale
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval import records
 from retrieval.errors import DataError
-from retrieval.records import Record, SetAside, iter_records
+from retrieval.pool import records
+from retrieval.pool.records import Record, SetAside, iter_records
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

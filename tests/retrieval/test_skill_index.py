@@ -15,7 +15,7 @@ import pytest
 
 from retrieval import Embedder, Gap, Pool, Shares, SkillIndex, gap_id, select_targeted, vector_store
 from retrieval.errors import PoolError
-from retrieval.vector_store import VectorStore
+from retrieval.index.vector_store import VectorStore
 from tests.retrieval.conftest import llava_row
 
 SKILLS = [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agent.config import StudentConfig
+from agent.config.schema import StudentConfig
 from agent.student.engine import Request
 from eval.microworld import WEIGHTS
 from tests.small_models.fixtures import made, pictures, samples, tuned

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.config import StudentConfig
+from agent.config.schema import StudentConfig
 from agent.student.embedded import EmbeddedStudent
 from agent.student.engine import Request, Student
-from agent.student.vllm import VllmStudent
+from agent.student.vllm.student import VllmStudent
 from retrieval.errors import AdapterError
 from tests.small_models import SMALL
 from tests.small_models.fixtures import Made
-from training.canary import FILE
-from training.families import Family, family_of, load_config, load_processor
+from training.families.families import Family, family_of, load_config, load_processor
+from training.lora.probes import FILE
 
 pytestmark = [pytest.mark.served, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 
@@ -99,7 +99,7 @@ async def test_what_is_said_not_to_be_served_is_refused_by_the_canary_too(
 ) -> None:
     """If this fails, vLLM has learned to serve it."""
     assert known(made(family)).unserved
-    monkeypatch.setattr("agent.student.vllm.check_served", lambda config: None)
+    monkeypatch.setattr("agent.student.vllm.student.check_served", lambda config: None)
     adapter, template = without_pairs(tuned(family) / "adapter", tmp_path / "adapter"), tmp_path / "template.jinja"
     template.write_text(load_processor(str(made(family))).chat_template)
     vllm = VllmStudent(small(config, made(family), "--chat-template", str(template)), tmp_path)

@@ -1,4 +1,4 @@
-"""Small random models of the families in training/families.py, each in a folder laid out like the family's checkpoints
+"""Small random models of the families in training/families/families.py, each in a folder laid out like the family's checkpoints
 on the hub. They load offline, and their shapes are such that vLLM reads them too."""
 
 from tests.small_models.making import make_small_model

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from retrieval.files import read_json
+from retrieval.storage.files import read_json
 from tests.small_models.making import make_small_model
 from tests.tiny_student import write_rows
 from training import TuningJob
-from training.tuning import run
+from training.lora.tuning import run
 
 Made = Callable[[str], Path]
 

@@ -4,7 +4,7 @@ from itertools import chain
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.batches import MicroBatches, plan_steps, split_step
+from training.data.batches import MicroBatches, plan_steps, split_step
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=80)
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from peft import PeftModel
 
-from retrieval.images import read_image
+from retrieval.pool.images import read_image
 from training import TuningJob, tune
-from training.canary import PROBES, read_probes
-from training.chat import prompt_text
-from training.families import load_model, load_processor
-from training.prepare import process
+from training.data.chat import prompt_text
+from training.data.rows import process
+from training.families.families import load_model, load_processor
+from training.lora.probes import PROBES, read_probes
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from PIL import Image
 
 from retrieval.errors import DataError, TuningError
 from tests.tiny_student import TEMPLATE
-from training.chat import IGNORED, ChatFormat
-from training.families import load_processor
-from training.prepare import process
+from training.data.chat import IGNORED, ChatFormat
+from training.data.rows import process
+from training.families.families import load_processor
 
 STOPS = frozenset({2})
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_characters="<>"), max_size=40)

@@ -13,8 +13,8 @@ from transformers import Gemma3nConfig, GitConfig, LlamaConfig
 from retrieval.errors import ConfigError
 from tests.small_models import make_small_model
 from tests.tiny_student import TEMPLATE
-from training.checks import check_student
-from training.families import load_processor
+from training.families.families import load_processor
+from training.lora.checks import check_student
 
 
 @pytest.fixture

@@ -13,8 +13,16 @@ from transformers import AriaConfig, LlavaConfig
 
 from retrieval.errors import ConfigError
 from tests.endpoint import closed_port
-from training import families
-from training.families import GENERAL, LLAVA, check_model, family_of, load_model, load_processor, target_pattern
+from training.families import families
+from training.families.families import (
+    GENERAL,
+    LLAVA,
+    check_model,
+    family_of,
+    load_model,
+    load_processor,
+    target_pattern,
+)
 
 
 @pytest.mark.parametrize("family", [LLAVA, GENERAL])

@@ -3,8 +3,8 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model
 
-from training.families import LLAVA, load_model, target_pattern
-from training.fused import fuse
+from training.families.families import LLAVA, load_model, target_pattern
+from training.families.fused import fuse
 
 
 def test_fused_layers_compute_what_peft_computes_and_its_gradients(student: Path) -> None:

@@ -13,10 +13,10 @@ from types import SimpleNamespace
 import pytest
 from filelock import FileLock
 
-import training.job
-import training.lora
+import training.child.job
+import training.lora.main
 from retrieval.errors import DataError, RunError, StorageError, TuningError
-from retrieval.files import read_json, read_jsonl, write_json
+from retrieval.storage.files import read_json, read_jsonl, write_json
 from tests.full_disk import room_for
 from tests.tiny_student import write_rows
 from training import Progress, TuningJob, TuningResult, tune
@@ -78,7 +78,7 @@ async def test_a_published_job_is_not_run_again(
     unbroken: tuple[TuningJob, TuningResult], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     job, result = unbroken
-    monkeypatch.setattr(training.job, "CHILD", ("-c", "raise SystemExit('ran again')"))
+    monkeypatch.setattr(training.child.job, "CHILD", ("-c", "raise SystemExit('ran again')"))
     assert await tune(replace(job, checkpoint_minutes=1.0)) == result
     with pytest.raises(TuningError, match="ran again"):
         await tune(replace(job, out=tmp_path / "adapter", seed=1))
@@ -89,13 +89,13 @@ async def test_the_child_sees_the_gpus_that_are_named_and_one_process_takes_the_
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
     monkeypatch.setattr(
-        training.job, "CHILD", ("-c", "import os; raise SystemExit(os.environ['CUDA_VISIBLE_DEVICES'])")
+        training.child.job, "CHILD", ("-c", "import os; raise SystemExit(os.environ['CUDA_VISIBLE_DEVICES'])")
     )
     for gpus, seen in (("1,2", "1,2"), (None, "5,6")):
         with pytest.raises(TuningError, match=f"exit code 1: {seen};"):
             await tune(replace(job, gpus=gpus))
     assert replace(job, gpus="1").key() == job.key(), "which GPU it was changes no adapter"
-    training.lora._see_one_gpu()
+    training.lora.main._see_one_gpu()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
 
 
@@ -143,7 +143,7 @@ async def test_a_child_does_not_outlive_its_killed_parent_and_the_next_start_goe
 async def test_cancelling_ends_the_child_at_a_checkpoint(
     unbroken: tuple[TuningJob, TuningResult], job: TuningJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training.job, "GRACE", 600.0)
+    monkeypatch.setattr(training.child.job, "GRACE", 600.0)
     children: list[int] = []
 
     def cancel(progress: Progress) -> None:
@@ -165,8 +165,8 @@ async def test_a_child_that_does_not_leave_when_told_is_killed(job: TuningJob, m
     program = (
         "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
     )
-    monkeypatch.setattr(training.job, "CHILD", ("-c", program))
-    monkeypatch.setattr(training.job, "GRACE", 0.1)
+    monkeypatch.setattr(training.child.job, "CHILD", ("-c", program))
+    monkeypatch.setattr(training.child.job, "GRACE", 0.1)
     task = asyncio.create_task(tune(job))
     said = job.log_path.with_suffix(".log")
     while not said.exists() or "up" not in said.read_text():
@@ -182,15 +182,15 @@ async def test_when_memory_runs_out_the_micro_batch_is_halved_and_the_batch_stay
     unbroken: tuple[TuningJob, TuningResult], job: TuningJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = (
-        "import sys, torch, training.lora, training.tuning as tune\n"
+        "import sys, torch, training.lora.main, training.lora.tuning as tune\n"
         "whole = tune.AnswerTrainer.training_step\n"
         "def step(self, model, inputs, *rest):\n"
         "    if len(inputs['labels']) > 2: raise torch.OutOfMemoryError('no room')\n"
         "    return whole(self, model, inputs, *rest)\n"
         "tune.AnswerTrainer.training_step = step\n"
-        "sys.exit(training.lora.main(sys.argv[1:]))"
+        "sys.exit(training.lora.main.main(sys.argv[1:]))"
     )
-    monkeypatch.setattr(training.job, "CHILD", ("-c", program))
+    monkeypatch.setattr(training.child.job, "CHILD", ("-c", program))
     result = await tune(replace(job, micro_batch_size=None, dropout=0.0))
     assert (result.steps, result.micro_batch_size) == (12, 2)
     assert result.loss_first == pytest.approx(unbroken[1].loss_first, rel=1e-4)
@@ -205,7 +205,7 @@ async def test_memory_that_never_suffices_fails_after_three_halvings(
         tries.append(job.micro)
         return {"kind": "memory", "message": "out of memory"}
 
-    monkeypatch.setattr(training.job, "_run_child", starve)
+    monkeypatch.setattr(training.child.job, "_run_child", starve)
     job.log_path.with_suffix(".log").write_text("")
     with pytest.raises(TuningError, match="out of memory"):
         await tune(replace(job, batch_size=64, micro_batch_size=None))
@@ -232,7 +232,7 @@ async def test_samples_of_which_none_can_be_used_are_an_error_that_says_why(job:
 
 
 async def test_a_fault_in_the_child_is_quoted(job: TuningJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training.job, "CHILD", ("-c", "raise LookupError('the very reason')"))
+    monkeypatch.setattr(training.child.job, "CHILD", ("-c", "raise LookupError('the very reason')"))
     with pytest.raises(TuningError, match=r"exit code 1: LookupError: the very reason; see .*tuning\.log"):
         await tune(job)
 
@@ -240,7 +240,7 @@ async def test_a_fault_in_the_child_is_quoted(job: TuningJob, monkeypatch: pytes
 async def test_a_folder_in_which_another_process_tunes_is_left_alone(
     job: TuningJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training.job, "LOCK_WAIT", 0.0)
+    monkeypatch.setattr(training.child.job, "LOCK_WAIT", 0.0)
     job.work.mkdir(parents=True)
     write_json(job.work / "key.json", "theirs")
     with FileLock(job.work / "lock"), pytest.raises(RunError, match="another process is tuning"):
@@ -252,20 +252,20 @@ async def test_a_child_that_finds_another_at_work_leaves_the_job_for_later(
     job: TuningJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = (
-        "import subprocess, sys, training.lora\n"
+        "import subprocess, sys, training.lora.main\n"
         "from pathlib import Path\n"
-        "training.lora.LOCK_WAIT = 0.0\n"
+        "training.lora.main.LOCK_WAIT = 0.0\n"
         "hold = 'import sys; from filelock import FileLock\\n'\n"
         "hold += 'with FileLock(sys.argv[1]): print(flush=True); sys.stdin.read()'\n"
         "lock = str(Path(sys.argv[1]).parent / 'lock')\n"
         "pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE}\n"
         "with subprocess.Popen([sys.executable, '-c', hold, lock], **pipes) as holder:\n"
         "    holder.stdout.readline()\n"
-        "    code = training.lora.main(sys.argv[1:])\n"
+        "    code = training.lora.main.main(sys.argv[1:])\n"
         "    holder.stdin.close()\n"
         "sys.exit(code)"
     )
-    monkeypatch.setattr(training.job, "CHILD", ("-c", program))
+    monkeypatch.setattr(training.child.job, "CHILD", ("-c", program))
     with pytest.raises(RunError, match="another process is tuning"):
         await tune(job)
 
@@ -281,14 +281,14 @@ async def test_a_child_that_finds_another_at_work_leaves_the_job_for_later(
 async def test_a_child_that_had_to_leave_without_a_word_leaves_the_job_for_later(
     job: TuningJob, monkeypatch: pytest.MonkeyPatch, code: int, error: type[Exception], words: str
 ) -> None:
-    monkeypatch.setattr(training.job, "CHILD", ("-c", f"raise SystemExit({code})"))
+    monkeypatch.setattr(training.child.job, "CHILD", ("-c", f"raise SystemExit({code})"))
     with pytest.raises(error, match=words):
         await tune(job)
 
 
 def test_a_child_without_room_for_its_last_words_says_so_by_its_exit_code(job: TuningJob, tmp_path: Path) -> None:
     job.work.write_text("in the way")
-    assert training.lora._fail(job, "storage", "cannot write") == training.job.NO_ROOM
+    assert training.lora.main._fail(job, "storage", "cannot write") == training.child.job.NO_ROOM
 
 
 def test_what_the_system_says_in_the_child_is_no_fault_of_the_tuning(
@@ -298,9 +298,9 @@ def test_what_the_system_says_in_the_child_is_no_fault_of_the_tuning(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     job.work.mkdir()
-    monkeypatch.setitem(sys.modules, "training.tuning", SimpleNamespace(run=fill))
+    monkeypatch.setitem(sys.modules, "training.lora.tuning", SimpleNamespace(run=fill))
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
-    assert training.lora._guarded(job) == training.job.NO_ROOM
+    assert training.lora.main._guarded(job) == training.child.job.NO_ROOM
     assert read_json(job.work / "failure.json")["kind"] == "storage"
 
 

@@ -9,9 +9,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 
 from retrieval.errors import StudentError
-from training.families import LLAVA, load_model, load_processor, target_pattern
-from training.merge import merged_folder
-from training.prepare import process
+from training.data.rows import process
+from training.families.families import LLAVA, load_model, load_processor, target_pattern
+from training.lora.merge import merged_folder
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@ from pathlib import Path
 import torch
 
 from tests.tiny_student import make_picture, write_rows
-from training.chat import ChatFormat
-from training.collate import Collator
-from training.families import GENERAL, LLAVA, load_model, load_processor, stop_tokens
-from training.prepare import Prepared, prepare
+from training.data.chat import ChatFormat
+from training.data.collate import Collator
+from training.data.rows import Prepared, prepare
+from training.families.families import GENERAL, LLAVA, load_model, load_processor, stop_tokens
 
 
 def encode(

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from retrieval.errors import StorageError
 from tests.full_disk import room_for
-from training.saving import saving
+from training.lora.saving import saving
 
 TENSORS = {"weight": torch.zeros(50_000)}
 

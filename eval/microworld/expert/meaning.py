@@ -23,7 +23,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.svm import LinearSVC
 
 from eval.microworld.expert.phrasing import phrasings
-from retrieval.embedding import Embedder
+from retrieval.index.embedding import Embedder
 
 HERE = Path(__file__).parent
 #: The corpus' name for what is no skill of this world.

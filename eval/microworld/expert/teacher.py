@@ -19,7 +19,7 @@ from eval.microworld.programs import PROGRAMS
 from eval.microworld.questions import CAPTION, DIRECT, THINK, Call, parse
 from eval.microworld.scene import RARE_SHAPES, Scene
 from eval.microworld.solving import Solution, Step
-from retrieval.rationale import parse_rationale
+from retrieval.pool.rationale import parse_rationale
 
 #: Recognised pictures that are kept.
 REMEMBERED = 4096

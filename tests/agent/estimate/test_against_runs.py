@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from agent.cli import main
-from agent.cli_microworld import make_data, world_config
-from agent.config import load_config
-from agent.console import Reporter
+from agent.cli.init import render
+from agent.cli.main import main
+from agent.cli.microworld import make_data, world_config
+from agent.config.schema import load_config
 from agent.estimate import estimate
-from agent.init import render
-from retrieval.files import read_json, read_jsonl, write_json, write_jsonl
+from agent.run.console import Reporter
+from retrieval.storage.files import read_json, read_jsonl, write_json, write_jsonl
 from tests.faults.conftest import SMALL
 
 #: Tokens of a kind that nobody has measured yet are reckoned within this factor, those of a whole round too.

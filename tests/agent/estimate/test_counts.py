@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.config import DiagnosisConfig
+from agent.config.schema import DiagnosisConfig
 from agent.estimate.counts import Outlook, round_calls
 
 #: 10 errors, two of them without steps; the other eight have 30 steps, `per_step` comes to 20, five are found.

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from agent.cli import main
-from agent.cli_microworld import make_data, world_config
-from agent.init import render
+from agent.cli.init import render
+from agent.cli.main import main
+from agent.cli.microworld import make_data, world_config
 
 
 @pytest.fixture(scope="module")

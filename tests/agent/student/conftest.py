@@ -6,7 +6,7 @@ from peft import LoraConfig, get_peft_model
 
 from agent.student.engine import Request
 from tests.tiny_student import COLOURS, make_picture, make_tiny_student
-from training.families import LLAVA, load_model, target_pattern
+from training.families.families import LLAVA, load_model, target_pattern
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from agent.config import StudentConfig, VllmConfig, parse_config
-from agent.console import Reporter
-from agent.drive import drive
+from agent.config.schema import StudentConfig, VllmConfig, parse_config
+from agent.loop.drive import drive
+from agent.run.console import Reporter
 from agent.student import make_student
-from agent.student.beforehand import check_serving
+from agent.student.vllm.beforehand import check_serving
 from retrieval.errors import ConfigError
-from retrieval.files import write_jsonl, write_text
+from retrieval.storage.files import write_jsonl, write_text
 
 Config = Callable[..., StudentConfig]
 

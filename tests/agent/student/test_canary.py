@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.student.canary import Scored, check_shift
-from training.canary import Probe
+from agent.student.vllm.canary import Scored, check_shift
+from training.lora.probes import Probe
 
 COUNT, TOKENS = 6, 20
 

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 import torch
 
-from agent.config import StudentConfig
+from agent.config.schema import StudentConfig
 from agent.student.adapters import check_adapter
 from agent.student.embedded import EmbeddedStudent
 from agent.student.engine import Reply, Request, Student
 from retrieval.errors import ConfigError, StudentError
-from retrieval.images import read_image
-from training import families
-from training.chat import prompt_text
-from training.families import load_model, load_processor
-from training.prepare import process
+from retrieval.pool.images import read_image
+from training.data.chat import prompt_text
+from training.data.rows import process
+from training.families import families
+from training.families.families import load_model, load_processor
 
 
 def config(student: Path, **changed: Any) -> StudentConfig:

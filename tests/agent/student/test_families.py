@@ -7,16 +7,16 @@ import pytest
 import torch
 from PIL import Image
 
-from agent.config import StudentConfig
+from agent.config.schema import StudentConfig
 from agent.student import engine_of
-from agent.student.room import Ruler
-from agent.student.vllm import VllmStudent
+from agent.student.vllm.room import Ruler
+from agent.student.vllm.student import VllmStudent
 from retrieval.errors import ConfigError
-from retrieval.images import read_image
+from retrieval.pool.images import read_image
 from tests.small_models import make_small_model
-from training.chat import prompt_text
-from training.families import load_processor
-from training.prepare import process
+from training.data.chat import prompt_text
+from training.data.rows import process
+from training.families.families import load_processor
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import pytest
 import uvicorn
 from pydantic import ValidationError
 
-import agent.student.serving
-from agent.config import StudentConfig
-from agent.student.beforehand import check_named
+import agent.student.vllm.serving
+from agent.config.schema import StudentConfig
 from agent.student.engine import Request
-from agent.student.serving import RESTARTS
-from agent.student.vllm import VllmStudent
+from agent.student.vllm.beforehand import check_named
+from agent.student.vllm.serving import RESTARTS
+from agent.student.vllm.student import VllmStudent
 from retrieval.errors import ConfigError, StudentError
 from tests.agent.student.stand_in import KEY, StandIn
 
@@ -43,7 +43,7 @@ async def url(stand_in: StandIn) -> AsyncIterator[str]:
 async def engine(
     url: str, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[VllmStudent]:
-    monkeypatch.setattr(agent.student.serving, "AWAY", 0.01)
+    monkeypatch.setattr(agent.student.vllm.serving, "AWAY", 0.01)
     engine = make(url, student, tmp_path, monkeypatch)
     yield engine
     await engine.close()

@@ -16,13 +16,13 @@ from typing import Any
 import psutil
 import pytest
 
-from agent.answering import evaluate_file
-from agent.config import RunConfig, StudentConfig
-from agent.console import Reporter
+from agent.config.schema import RunConfig, StudentConfig
+from agent.evaluation.answering import evaluate_file
+from agent.run.console import Reporter
 from agent.student.engine import Request
-from agent.student.vllm import VllmStudent
+from agent.student.vllm.student import VllmStudent
 from retrieval.errors import ConfigError, StudentError
-from retrieval.files import write_jsonl
+from retrieval.storage.files import write_jsonl
 from tests.agent.student.test_named_server import asked, texts
 
 Made = Callable[..., VllmStudent]

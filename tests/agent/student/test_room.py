@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import StudentConfig
+from agent.config.schema import StudentConfig
 from agent.student.engine import Request
-from agent.student.room import STEP, Ruler
+from agent.student.vllm.room import STEP, Ruler
 from retrieval.errors import ConfigError
-from retrieval.images import read_image
-from training.chat import prompt_text
-from training.families import load_processor
-from training.prepare import process
+from retrieval.pool.images import read_image
+from training.data.chat import prompt_text
+from training.data.rows import process
+from training.families.families import load_processor
 
 
 def test_lengths_are_those_of_the_processor(student: Path, requests: list[Request]) -> None:

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 from starlette.responses import PlainTextResponse
 
-from agent.config import TeacherConfig
+from agent.chat.stream import as_done
+from agent.config.schema import TeacherConfig
 from agent.teacher.client import SAME_FAILURES, Teacher
-from agent.teacher.prompts import Judged, SameSkills
-from agent.teacher.stream import as_done
+from agent.teacher.prompts.replies import Judged, SameSkills
 from retrieval.errors import ConfigError, DataError, TeacherError
-from retrieval.files import read_jsonl
+from retrieval.storage.files import read_jsonl
 from tests.agent.teacher.test_reply import UNREADABLE
 from tests.endpoint import Scripted, chat, closed_port, config_for, fail, hang, served
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.diagnosis.switch import PROBE, check_teacher_judges
 from agent.teacher.client import Teacher
 from agent.teacher.logprobs import TOP, option_odds, read_top
-from agent.teacher.prompts import Judged
-from agent.teacher.switch import PROBE, check_teacher_judges
+from agent.teacher.prompts.replies import Judged
 from retrieval.errors import TeacherError
 from tests.endpoint import Scripted, Seen, chat, chosen, fail
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.teacher.prompts import DiagnosedError, Judged, NamedSkills, SameSkills
+from agent.teacher.prompts.replies import DiagnosedError, Judged, NamedSkills, SameSkills
 from agent.teacher.reply import parse_reply
 
 GOOD = {"wrong_step": 2, "why": "w", "should_say": "s", "skill": "adding two numbers"}

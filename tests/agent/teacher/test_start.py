@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from agent.cli import main
-from agent.cli_microworld import make_data, world_config
-from agent.init import render
-from retrieval.files import read_json, read_jsonl
+from agent.cli.init import render
+from agent.cli.main import main
+from agent.cli.microworld import make_data, world_config
+from retrieval.storage.files import read_json, read_jsonl
 from tests.endpoint import Scripted, Seen, fail, served
 
 

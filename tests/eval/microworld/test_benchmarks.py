@@ -14,13 +14,13 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from agent.config import TuningConfig
+from agent.config.schema import TuningConfig
 from benchmarks import demo, tasks
 from benchmarks.student import SPLIT_TASKS, Student, Task
 from eval.microworld import WEIGHTS
 from eval.microworld.programs import GAP, KNOWN, RARE
 from eval.microworld.tasks import task_names
-from retrieval.files import write_json, write_jsonl
+from retrieval.storage.files import write_json, write_jsonl
 
 Call = Callable[..., tuple[int, str]]
 

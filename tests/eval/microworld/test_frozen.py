@@ -1,7 +1,7 @@
 """Figures in the documents hold for one world only."""
 
 from eval.microworld.frozen import PATH, hashes
-from retrieval.files import read_json
+from retrieval.storage.files import read_json
 
 
 def test_the_world_is_as_it_was_frozen() -> None:

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval import Gap, Hit, Mode, Selected, Shares, Sibling, gap_id, select_targeted
-from retrieval.embedding import Vectors
-from retrieval.order import apportion
+from retrieval.index.embedding import Vectors
 from retrieval.selection.targeted import _Ranker
+from retrieval.storage.order import apportion
 
 ANGLES = 7
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import TeacherConfig
+from agent.config.schema import TeacherConfig
 from agent.teacher.client import Teacher
-from agent.teacher.prompts import DiagnosedError, Judged, NamedGap, NamedSkills, SameSkills
+from agent.teacher.prompts.replies import DiagnosedError, Judged, NamedGap, NamedSkills, SameSkills
 from agent.teacher.request import Question
 from eval.microworld.batches import with_batches
 from eval.microworld.dice import Dice
@@ -15,7 +15,7 @@ from eval.microworld.expert.phrasing import phrasings
 from eval.microworld.programs import PROGRAMS
 from eval.microworld.scene import Scene
 from retrieval.errors import ConfigError
-from retrieval.files import read_jsonl
+from retrieval.storage.files import read_jsonl
 from tests.eval.microworld.expert.asking import ask, body, client, png
 
 

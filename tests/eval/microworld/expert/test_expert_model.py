@@ -2,7 +2,7 @@
 
 import httpx2
 
-from agent.cli_microworld import SETTINGS
+from agent.cli.microworld import SETTINGS
 from eval.microworld.expert import app
 
 

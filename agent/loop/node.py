@@ -1,0 +1,122 @@
+"""The contract of a node: safe to run twice, and a second run repeats only what was in flight.
+
+A node's key is the hash of run, round, name and input files. Its manifest is written first with `done` false (so that what a
+killed attempt left is known to be of this key, and is kept), and again, last of all, with `done` true and the node's result. A
+node whose manifest is done returns that result at once; one whose inputs have changed since clears its outputs and starts over.
+"""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from langgraph.errors import GraphBubbleUp
+from langgraph.runtime import Runtime
+
+from agent.loop.data import make_data
+from agent.loop.state import State
+from agent.run.context import Context
+from retrieval.storage.files import digest, file_digest, read_json, write_json
+
+Update = dict[str, Any]
+Work = Callable[[Context, State], Awaitable[Update]]
+
+
+class NodeFunction(Protocol):
+    """What the state machine calls."""
+
+    __name__: str
+
+    def __call__(self, state: State, *, runtime: Runtime[Context]) -> Awaitable[Update]: ...
+
+
+class Node(NamedTuple):
+    """What a node works on: files in the round's folder, by name (inputs may lead out of it with `..`)."""
+
+    name: str
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    reads_data: bool = True
+
+
+def node(
+    inputs: Sequence[str] = (), outputs: Sequence[str] = (), *, reads_data: bool = True
+) -> Callable[[Work], NodeFunction]:
+    """Make a node of the state machine from a function that does its work and returns the state's changes; `reads_data`
+    says whether it reads `context.data`, which is then made before."""
+
+    def wrap(work: Work) -> NodeFunction:
+        spec = Node(work.__name__, inputs, outputs, reads_data)
+
+        async def run(state: State, *, runtime: Runtime[Context]) -> Update:
+            context = runtime.context or await Context.shared(Path(state["run"]))
+            return await run_once(context, state, spec, work)
+
+        run.__name__, run.__doc__ = work.__name__, work.__doc__
+        return run
+
+    return wrap
+
+
+async def run_once(context: Context, state: State, spec: Node, work: Work) -> Update:
+    """Run a node under the contract; its time and what it waited for go to events.jsonl and the manifest."""
+    folder = context.folder.round(state["round"])
+    manifest = folder / ".manifests" / f"{spec.name}.json"
+    folder.mkdir(parents=True, exist_ok=True)  # or a name with `..` in it would lead nowhere, the first time only
+    key = _key(context, state, spec, folder)
+    found = read_json(manifest) if manifest.exists() else {}
+    if found.get("key") == key and found["done"]:
+        return dict(found["update"])
+    if found.get("key") != key:
+        _clear(folder, spec.outputs)
+        write_json(manifest, {"schema": 1, "key": key, "done": False, "seconds": 0.0})
+    before = found.get("seconds", 0.0) if found.get("key") == key else 0.0
+    context.folder.event("node_started", node=spec.name, round=state["round"])
+    context.teacher.scope = f"round-{state['round']:02d}"
+    context.reporter.node(spec.name, state["round"])
+    start, before_it = time.monotonic(), dict(context.waited)
+
+    def waited() -> dict[str, float]:
+        return {kind: round(total - before_it.get(kind, 0.0), 3) for kind, total in context.waited.items()}
+
+    try:
+        if spec.reads_data:
+            await make_data(context)
+        update = await work(context, state)
+    except GraphBubbleUp:  # waits for a person
+        raise
+    except (Exception, asyncio.CancelledError) as error:
+        context.folder.event(
+            "node_failed", node=spec.name, round=state["round"], error=type(error).__name__, waited=waited()
+        )
+        raise
+    seconds = time.monotonic() - start
+    write_json(
+        manifest, {"schema": 1, "key": key, "done": True, "seconds": round(before + seconds, 3), "update": update}
+    )
+    context.folder.event("node_ended", node=spec.name, round=state["round"], seconds=round(seconds, 3), waited=waited())
+    return update
+
+
+def _key(context: Context, state: State, spec: Node, folder: Path) -> str:
+    files = [(name, file_digest(folder / name) if (folder / name).exists() else None) for name in spec.inputs]
+    return digest(
+        [context.folder.id, spec.name, state["round"], state.get("best_round"), state.get("stop_reason"), files]
+    )
+
+
+def _clear(folder: Path, outputs: Sequence[str]) -> None:
+    for name in outputs:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def node_seconds(folder: Path) -> dict[str, float]:
+    """Seconds by node, of those that are done in a round's folder."""
+    found = {path.stem: read_json(path) for path in sorted((folder / ".manifests").glob("*.json"))}
+    return {name: manifest["seconds"] for name, manifest in found.items() if manifest["done"]}

@@ -1,0 +1,66 @@
+"""The random control: as many samples as the round had, drawn at random, tuned and evaluated the same way."""
+
+import time
+from dataclasses import asdict
+
+from rich.markup import escape
+
+from agent.evaluation.answering import answer_sets
+from agent.loop.node import Update, node
+from agent.loop.notes import note_figures
+from agent.loop.state import State
+from agent.run.context import Context
+from agent.strategies.rehearsal import own_rationales, without_steps, write_own_rationales
+from agent.strategies.training_set import tune_on, union
+from retrieval.errors import AdapterError, TuningError
+from retrieval.selection.random import select_random
+from retrieval.storage.files import read_jsonl, write_json, write_jsonl
+
+
+@node()
+async def control(context: Context, state: State) -> Update:
+    """Make the control of the rounds that want one: the kept round after the last one, or every round as it is decided.
+
+    The last node of a round: where the loop goes on, it moves on to the next.
+    """
+    for number in _rounds(context, state):
+        folder = context.folder.control(number)
+        if not (folder / "evaluation.json").exists():
+            context.reporter.say(
+                f"[bold]round {number}[/bold] · its control: as many random samples, tuned the same way"
+            )
+            start = time.monotonic()
+            await _make(context, number)
+            seconds = {"control": round(time.monotonic() - start, 3)}
+            write_json(folder / "round.json", {"schema": 1, "round": number, "seconds": seconds})
+    return {} if state["stop_reason"] else {"round": state["round"] + 1}
+
+
+def _rounds(context: Context, state: State) -> list[int]:
+    match context.config.control:
+        case "every":
+            return list(range(1, len(state["accuracies"])))
+        case "kept" if state["stop_reason"] and state["best_round"]:
+            return [state["best_round"]]
+        case _:
+            return []
+
+
+async def _make(context: Context, number: int) -> None:
+    data, folder = context.data, context.folder.control(number)
+    chosen = select_random(data.pool.ids, len(union(context, number)), data.excluded, context.config.seed)
+    if not (folder / "selection.jsonl").exists():
+        write_jsonl(folder / "selection.jsonl", (each.as_row(number) for each in chosen))
+    ids = [each.sample for each in chosen]
+    helped = sum(len(read_jsonl(context.folder.round(each) / "rationales.jsonl")) for each in range(1, number + 1))
+    if helped:  # as many as the rounds asked for
+        asked = without_steps(data.pool, ids)[:helped]
+        await write_own_rationales(context, asked, folder / "rationales.jsonl")
+    try:
+        result = await tune_on(context, ids, folder, own_rationales(folder / "rationales.jsonl"))
+        note_figures(context, round=number, arm="control", **asdict(result))
+        await answer_sets(context, folder, number, folder / "adapter")
+    except (TuningError, AdapterError) as error:
+        what = "tuned" if isinstance(error, TuningError) else "asked"
+        context.folder.event("control_failed", round=number, error=str(error))
+        context.reporter.say(f"[red]the control could not be {what}:[/red] {escape(str(error))}")

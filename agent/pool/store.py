@@ -1,0 +1,65 @@
+"""Where pools are kept for all runs: each is made once, under a lock, and found again."""
+
+import asyncio
+from pathlib import Path
+
+from filelock import AsyncFileLock, Timeout
+from rich.markup import escape
+
+from agent.config.schema import RunConfig
+from agent.pool.annotate import annotate_pool
+from agent.run.context import Context
+from agent.teacher.prompts.own import Prompts
+from retrieval.index.skill_index import SkillIndex
+from retrieval.pool.pool import Pool
+from retrieval.storage.files import digest, storage_errors
+
+
+async def pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
+    """Make, or open, the pool of the configuration and the index of its skills. Raises PoolError, TeacherError, ConfigError."""
+    config, store = context.config, pool_store(context.config, context.folder.path)
+    with storage_errors(store):
+        store.mkdir(parents=True, exist_ok=True)
+    # One process at a time makes pools in a store; others wait here.
+    lock = AsyncFileLock(store / ".lock")
+    try:
+        await lock.acquire(timeout=0.1)
+    except Timeout:
+        context.reporter.say(f"  another run makes a pool in {escape(str(store))}; waiting for it")
+        context.in_batches = True  # it may wait for batches
+        try:
+            await lock.acquire()
+        finally:
+            context.in_batches = False
+    try:
+        with context.reporter.bar("reading the pool") as advance:
+            pool = await asyncio.to_thread(
+                Pool.build,
+                config.pool.path,
+                config.pool.images,
+                store,
+                config.pool.limit,
+                config.seed,
+                lambda n: advance(n, n),
+            )
+        folder = skills_folder(pool, config, context.teacher.prompts)
+        skills = await annotate_pool(context, pool, folder)
+        index = await asyncio.to_thread(
+            SkillIndex.build, folder / "index", pool, skills, context.embedder, config.pool.chroma_url
+        )
+    finally:
+        await lock.release()
+    return pool, index
+
+
+def pool_store(config: RunConfig, run: Path) -> Path:
+    """Where imported pools are kept: as configured, or `pools/` beside the run folder."""
+    return config.pool.store or run.parent / "pools"
+
+
+def skills_folder(pool: Pool, config: RunConfig, prompts: Prompts) -> Path:
+    """Where a pool's skills are kept: another teacher, effort of its, prompt or sight of the images names them anew."""
+    teacher = config.teacher
+    sight = [] if teacher.see_images and teacher.image_size is None else [teacher.see_images, teacher.image_size]
+    effort = [] if teacher.reasoning_effort is None else [f"reasoning effort {teacher.reasoning_effort}"]
+    return pool.folder / f"skills-{digest([teacher.model, prompts['skills'], *sight, *effort])[:12]}"

@@ -1,0 +1,147 @@
+"""What the nodes of one run share: the configuration, the folder, the student, the teacher, the items, the pool."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Self
+
+from rich.markup import escape
+
+from agent.config.schema import RunConfig
+from agent.run.console import Reporter
+from agent.run.folder import RunFolder, read_config
+from agent.student import make_student
+from agent.student.engine import Student
+from agent.teacher.batch.ahead import Questions
+from agent.teacher.client import Teacher
+from agent.teacher.endpoint.dialect import Learned
+from eval.scorers import Scorer
+from eval.task import Item
+from retrieval.index.embedding import Embedder
+from retrieval.index.skill_index import SkillIndex
+from retrieval.pool.pool import Pool
+from retrieval.storage.files import read_jsonl
+
+Waiting = Literal["student", "teacher", "tuning", "pool"]
+
+
+@dataclass
+class Context:
+    """Built once per process. What `prepare` makes is reached through `data`."""
+
+    config: RunConfig
+    folder: RunFolder
+    reporter: Reporter
+    student: Student
+    teacher: Teacher
+    embedder: Embedder
+    waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    #: What `data` gives, once it is made.
+    made: "Data | None" = None
+    #: Whether it waits for batches of the teacher's, or for a run that may; nothing is lost if it stops then.
+    in_batches: bool = False
+
+    @classmethod
+    def build(cls, config: RunConfig, folder: RunFolder, reporter: Reporter) -> Self:
+        """Everything that a run needs; nothing is loaded or asked before it is used."""
+        folder.event("process_started")
+        return cls(
+            config=config,
+            folder=folder,
+            reporter=reporter,
+            student=make_student(config.student, folder.path, lambda line: reporter.say(f"  {escape(line)}")),
+            teacher=Teacher(
+                config.teacher,
+                folder.path / "teacher.jsonl",
+                prompts=folder.prompts,
+                learned=Learned(folder.path / "endpoint.json"),
+                say=lambda text: _say_aloud(folder, reporter, text),
+            ),
+            embedder=Embedder(config.pool.embedder),
+        )
+
+    @classmethod
+    async def shared(cls, run: Path) -> "Context":
+        """The context of a run that a tool such as LangGraph Studio drives by its folder; one per process and folder."""
+        if run not in _SHARED:
+            config = read_config(run)
+            _SHARED[run] = cls.build(config, RunFolder.open(run, config), Reporter(quiet=True))
+        return _SHARED[run]
+
+    @property
+    def data(self) -> "Data":
+        """Items, pool and index, which a node that reads them finds made."""
+        if self.made is None:
+            raise RuntimeError("the data of this context is not made; see agent.loop.data.make_data")
+        return self.made
+
+    async def ask_ahead(self, questions: Questions, teacher: Teacher | None = None) -> None:
+        """`Teacher.ask_ahead` of the run's teacher, or of another, with a bar. Raises TeacherError, BudgetError."""
+        teacher = teacher or self.teacher
+        if not teacher.has_batches:
+            return
+        self.in_batches = True
+        try:
+            with self.reporter.bar("requests in batches") as advance:
+                await teacher.ask_ahead(questions, advance)
+        finally:
+            self.in_batches = False
+
+    @contextmanager
+    def waiting(self, kind: Waiting) -> Iterator[None]:
+        """Count the time in here as spent waiting for the student, the teacher, the tuning process or the pool's making."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.waited[kind] += time.monotonic() - start
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds of this run, over all its processes (of a killed one, up to its last event), by what they were spent on;
+        `own` is what is none of the others."""
+        spent: dict[str, float] = defaultdict(float)
+        rows = read_jsonl(self.folder.path / "events.jsonl")
+        last = None
+        for row in [*rows, {"event": "now", "time": datetime.now(UTC).isoformat()}]:
+            now = datetime.fromisoformat(row["time"])
+            if last is not None and row["event"] != "process_started":
+                spent["total"] += (now - last).total_seconds()
+            last = now
+            for kind, seconds in row.get("waited", {}).items():
+                spent[kind] += seconds
+        waited = sum(seconds for kind, seconds in spent.items() if kind != "total")
+        return {kind: round(seconds, 3) for kind, seconds in {**spent, "own": spent["total"] - waited}.items()}
+
+    async def close(self) -> None:
+        """Let go of the student, the teacher and the folder, of each whatever becomes of the others."""
+        async with AsyncExitStack() as last:
+            last.callback(self.folder.close)
+            if self.made is not None:
+                last.callback(self.made.index.close)
+            last.push_async_callback(self.teacher.close)
+            last.push_async_callback(self.student.close)
+
+
+def _say_aloud(folder: RunFolder, reporter: Reporter, text: str) -> None:
+    """On the screen, and in events.jsonl for who comes later."""
+    folder.event("teacher", said=text)
+    reporter.say(f"  [yellow]{escape(text)}[/yellow]")
+
+
+@dataclass(frozen=True)
+class Data:
+    """What `prepare` leaves for the other nodes."""
+
+    items: tuple[Item, ...]
+    holdout: tuple[Item, ...]
+    scorer: Scorer
+    pool: Pool
+    index: SkillIndex
+    excluded: frozenset[str]
+
+
+_SHARED: dict[Path, Context] = {}

@@ -1,8 +1,0 @@
-"""The state machine for LangGraph Studio (`langgraph.json`), which brings its own checkpointer.
-
-Start it with the state that `agent.drive` starts with; `run` is the path of a run folder that holds a configuration.
-"""
-
-from agent.graph import build_graph
-
-graph = build_graph()

@@ -1,0 +1,1 @@
+"""What was paid: the journal of answers, and the budget."""

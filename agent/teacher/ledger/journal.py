@@ -1,0 +1,128 @@
+"""The teacher's journal: every paid answer, so that none is paid twice.
+
+One JSON object a line: key (hash of the request), kind, scope, the reply as it came, tokens and cost. Images are in it
+by their hash within the key only. What came in a batch has `batch`: it costs less. The reply's text is kept, not what was
+made of it, so that a journal outlives a change of how replies are read. One process writes; a torn last line is one
+lost answer.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from agent.config.prices import Price
+from agent.teacher.logprobs import Top
+from retrieval.errors import DataError
+from retrieval.storage.files import Log, iter_jsonl
+
+
+class Usage(NamedTuple):
+    """What answered calls took: their number, tokens in and out, US dollars (None if the price of one is not known)."""
+
+    calls: int = 0
+    tokens: int = 0
+    cost_usd: float | None = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A reply as it came. `finish` is the endpoint's finish_reason, `limit` the max_tokens that it was asked under,
+    `refusal` what the endpoint gave as its reason not to answer (empty if it did). `top`: the most likely tokens at each
+    place of a reply to a choice with their log-probabilities, empty for all other replies."""
+
+    content: str
+    finish: str
+    refusal: str
+    tokens_in: int
+    tokens_out: int
+    limit: int
+    top: tuple[Top, ...] = ()
+
+
+class Journal:
+    """Answered requests by key. Nothing is read before it is needed, nothing created before there is something to
+    write. `price` stands in for costs that were not known when they were written down."""
+
+    def __init__(self, path: Path, price: Price | None = None) -> None:
+        self.path = path
+        self._price = price
+        self._rows: dict[str, Completion] | None = None
+        self._usage: dict[str, Usage] = defaultdict(Usage)
+        self._log: Log | None = None
+
+    def find(self, key: str, limit: int) -> Completion | None:
+        """The reply to a request asked before; one that was cut off counts only if the limit (tokens) has not been
+        raised."""
+        found = self.load().get(key)
+        if found is not None and found.finish == "length" and found.limit < limit:
+            return None
+        return found
+
+    def add(
+        self, key: str, kind: str, scope: str, reply: Completion, cost_usd: float | None, in_batch: bool = False
+    ) -> None:
+        """Write an answered request down. Raises StorageError."""
+        rows = self.load()
+        if self._log is None:
+            self._log = Log(self.path)
+        said = asdict(reply)
+        if not reply.top:
+            del said["top"]
+        row = {"schema": 1, "key": key, "kind": kind, "scope": scope, **said, "cost_usd": cost_usd}
+        self._log.append({**row, "batch": True} if in_batch else row)
+        rows[key] = reply
+        self._count(scope, reply, cost_usd, in_batch)
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Look at these requests as never answered, in this process; what they took stays counted."""
+        for key in keys:
+            self.load().pop(key, None)
+
+    def usage(self, scope: str | None = None) -> Usage:
+        """What the calls made under a scope took, by this process and those before it; under all scopes if None."""
+        self.load()
+        found = list(self._usage.values()) if scope is None else [self._usage.get(scope, Usage())]
+        costs = [each.cost_usd for each in found]
+        known = [cost for cost in costs if cost is not None]
+        total = round(sum(known), 9) if len(known) == len(costs) else None
+        return Usage(sum(each.calls for each in found), sum(each.tokens for each in found), total)
+
+    def sync(self) -> None:
+        """Force to disk what was written so far."""
+        if self._log is not None:
+            self._log.sync()
+
+    def close(self) -> None:
+        """Force to disk and close."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def load(self) -> dict[str, Completion]:
+        """Read what earlier processes wrote, once. Raises DataError naming the line that is no row of a journal."""
+        if self._rows is None:
+            self._rows = {}
+            for number, row in enumerate(iter_jsonl(self.path), 1):
+                try:
+                    self._rows[row["key"]] = _completion(row)
+                    self._count(row["scope"], self._rows[row["key"]], row["cost_usd"], row.get("batch") is True)
+                except (KeyError, TypeError, ValueError) as error:
+                    raise DataError(
+                        f"{self.path}, line {number}: not a row of the teacher's journal ({error})"
+                    ) from None
+        return self._rows
+
+    def _count(self, scope: str, reply: Completion, cost_usd: float | None, in_batch: bool) -> None:
+        if cost_usd is None and self._price is not None:
+            cost_usd = self._price.of(reply.tokens_in, reply.tokens_out, in_batch)
+        calls, tokens, cost = self._usage[scope]
+        total = None if cost is None or cost_usd is None else cost + cost_usd
+        self._usage[scope] = Usage(calls + 1, tokens + reply.tokens_in + reply.tokens_out, total)
+
+
+def _completion(row: dict[str, Any]) -> Completion:
+    top = tuple(tuple((token, value) for token, value in place) for place in row.get("top", ()))
+    counts = row["tokens_in"], row["tokens_out"], row["limit"]
+    return Completion(row["content"], row["finish"], row["refusal"], *counts, top)

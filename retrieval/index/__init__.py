@@ -1,0 +1,1 @@
+"""Finding samples by what they teach: embeddings, the vector store, rankings, and the index of skills."""

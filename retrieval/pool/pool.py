@@ -1,0 +1,172 @@
+"""The pool: what the user brought, as Arrow files mapped into memory and an image store.
+
+In memory stand, for each sample, 16 bytes by which ids are looked up. The parts are Arrow streams, as
+`datasets.Dataset.from_file` reads them. See `retrieval.pool.importing` for the folder and how it is made.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from retrieval.errors import DataError, PoolError
+from retrieval.pool.images import Fingerprint, ImageStore
+from retrieval.pool.importing import FORMAT, SCHEMA, Progress, find_pool, id_key, import_pool, part_path
+from retrieval.pool.records import SetAside
+from retrieval.pool.sample import Sample, Turn
+from retrieval.storage.files import read_json
+
+
+class Pool:
+    """An imported pool, read-only and memory-mapped; `len`, iteration (in the order of the user's file) and look-up
+    by id."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        manifest = _manifest(folder)
+        self.key: str = manifest["key"]
+        #: How many records of the user's file could not be used.
+        self.set_aside_count: int = manifest["records"] - manifest["samples"]
+        self._parts: int = manifest["parts"]
+        self._store = ImageStore(folder / "images")
+        self._table = _map_parts(folder, self._parts)
+        if len(self._table) != manifest["samples"]:
+            counts = f"{len(self._table)} samples instead of {manifest['samples']}"
+            raise PoolError(f"{folder} holds {counts}; delete it and it is imported again")
+        keys = self._table["key"].to_numpy()
+        self._order = np.argsort(keys, kind="stable")
+        self._keys = keys[self._order]
+
+    @classmethod
+    def build(
+        cls,
+        path: Path,
+        images: Path | None,
+        store: Path,
+        limit: int | None = None,
+        seed: int = 0,
+        on_progress: Progress | None = None,
+    ) -> Self:
+        """Import a pool into a folder of its own under `store`, or open it if that is done. Safe to repeat and to kill.
+
+        `limit` keeps so many samples, drawn at random by `seed`, less those that must be set aside.
+        `on_progress(records)` is called after each part. Raises PoolError if the file is no pool, StorageError if
+        there is no room.
+        """
+        try:
+            return cls(import_pool(path, images, store, limit, seed, on_progress))
+        except DataError as error:
+            raise PoolError(str(error)) from None
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open an imported pool. Raises PoolError if there is none at `folder`, or it is not whole."""
+        return cls(folder)
+
+    @classmethod
+    def find(cls, path: Path, images: Path | None, store: Path, limit: int | None = None, seed: int = 0) -> Self | None:
+        """The pool that `build` would open, None if it has not been imported yet. Changes nothing. Raises PoolError."""
+        try:
+            folder = find_pool(path, images, store, limit, seed)
+        except DataError as error:
+            raise PoolError(str(error)) from None
+        return cls(folder) if folder else None
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all samples, in order (made anew at each call)."""
+        return list(self._table["id"].to_pylist())
+
+    @property
+    def set_aside(self) -> Iterator[SetAside]:
+        """What of the user's file could not be used, and why, in order."""
+        for part in range(self._parts):
+            for row in read_json(part_path(self.folder, part, "json"))["set_aside"]:
+                yield SetAside(**row)
+
+    @property
+    def images(self) -> Path:
+        """The folder of the image store (`image_path` finds a file in it)."""
+        return self._store.folder
+
+    def image_path(self, name: str) -> Path:
+        """Where the image that a sample names lies."""
+        return self._store.path(name)
+
+    def sample(self, index: int) -> Sample:
+        """The sample at a place in the pool, 0-based. Raises IndexError."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return _sample(self._table.slice(index, 1).to_pylist()[0])
+
+    def get(self, name: str) -> Sample:
+        """The sample of that id. Raises PoolError if there is none."""
+        return self.sample(self.place(name))
+
+    def place(self, name: str) -> int:
+        """Where in the pool the sample of that id stands. Raises PoolError if nowhere."""
+        key = np.uint64(id_key(name))
+        for found in range(int(np.searchsorted(self._keys, key)), len(self._keys)):
+            if self._keys[found] != key:
+                break
+            index = int(self._order[found])
+            if self._table["id"][index].as_py() == name:
+                return index
+        raise PoolError(f"{self.folder}: there is no sample {name!r} in this pool")
+
+    def __contains__(self, name: str) -> bool:
+        try:
+            self.place(name)
+        except PoolError:
+            return False
+        return True
+
+    def __iter__(self) -> Iterator[Sample]:
+        for batch in self._table.to_batches(max_chunksize=1024):
+            for row in batch.to_pylist():
+                yield _sample(row)
+
+    def questions(self, names: Iterable[str]) -> list[str]:
+        """The question text of each sample named. Raises PoolError if one is not in the pool."""
+        places = [self.place(name) for name in names]
+        taken = self._table["questions"].take(pa.array(places, type=pa.int64()))
+        return ["\n".join(questions) for questions in taken.to_pylist()]
+
+    def fingerprints(self) -> Iterator[tuple[str, list[Fingerprint], list[str]]]:
+        """Id, image fingerprints and the questions of the turns of each sample, in order."""
+        columns = ["id", "images", "phashes", "questions"]
+        for batch in self._table.select(columns).to_batches(max_chunksize=4096):
+            for row in batch.to_pylist():
+                prints = [Fingerprint(*pair) for pair in zip(row["images"], row["phashes"], strict=True)]
+                yield row["id"], prints, row["questions"]
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = read_json(folder / "manifest.json")
+        if manifest["schema"] != FORMAT:
+            raise PoolError(f"{folder} was imported by another version of gaptutor; delete it and it is imported again")
+        return dict(manifest)
+    except (DataError, KeyError, TypeError):
+        raise PoolError(f"{folder} holds no imported pool; run the import again") from None
+
+
+def _map_parts(folder: Path, parts: int) -> pa.Table:
+    tables = [SCHEMA.empty_table()]
+    for part in range(parts):
+        path = part_path(folder, part, "arrow")
+        try:
+            tables.append(pa.ipc.open_stream(pa.memory_map(str(path))).read_all())
+        except (OSError, pa.ArrowException) as error:
+            raise PoolError(f"{path} is damaged ({error}); delete {folder} and it is imported again") from None
+    return pa.concat_tables(tables)
+
+
+def _sample(row: dict[str, Any]) -> Sample:
+    turns = tuple(Turn(*pair) for pair in zip(row["questions"], row["answers"], strict=True))
+    return Sample(row["id"], turns, tuple(row["images"]), row["source"])

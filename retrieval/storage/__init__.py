@@ -1,0 +1,1 @@
+"""Files that survive a kill, and orders that depend on a seed alone."""

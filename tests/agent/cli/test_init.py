@@ -1,0 +1,88 @@
+"""`gaptutor init`: images that lie elsewhere, names made of file names, and what it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from agent.cli.init import write_config
+from agent.cli.main import main
+from agent.config.schema import load_config
+from retrieval.errors import ConfigError, DataError, GaptutorError
+
+
+def test_init_looks_for_images_where_it_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / "a.png")
+    items, out = tmp_path / "items.jsonl", tmp_path / "mine.yaml"
+    items.write_text(json.dumps({"image": "a.png", "question": "What colour?", "answer": "black"}))
+    words = ["init", items, "--student", "s", "--teacher", "t", "--out", out, "--images", tmp_path / "pictures"]
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    assert ended.value.code == 0
+    assert "1 items read" in capsys.readouterr().out
+    assert load_config(out, []).data.images == tmp_path / "pictures"
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> Path:
+    path = tmp_path / "items.jsonl"
+    path.write_text(json.dumps({"question": "What colour?", "answer": "black"}))
+    return path
+
+
+@pytest.mark.parametrize("stem", ["möbel", "_x", "ü", ".a", "my task (2)", "x" * 200, "-" + "é" * 70 + "-b-"])
+def test_any_file_name_makes_a_name_for_the_run(items: Path, tmp_path: Path, stem: str) -> None:
+    named, out = items.rename(tmp_path / f"{stem}.jsonl"), tmp_path / "out.yaml"
+    write_config(named, "s", "t", None, None, out, False)
+    assert load_config(out, []).data.validation == named
+
+
+@pytest.mark.parametrize(
+    ("teacher", "room"),
+    [
+        ("gpt-5-mini", (8192, "low")),
+        ("openai/o3", (8192, "low")),
+        ("gpt-5-chat-latest", (2048, None)),
+        ("t", (2048, None)),
+    ],
+)
+def test_a_teacher_that_reasons_gets_room_for_it(items: Path, tmp_path: Path, teacher: str, room: object) -> None:
+    out = tmp_path / "out.yaml"
+    write_config(items, "s", teacher, None, None, out, False)
+    found = load_config(out, []).teacher
+    assert (found.max_tokens, found.reasoning_effort) == room
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"student": ""}, ConfigError, "--student is empty"),
+        ({"teacher": " "}, ConfigError, "--teacher is empty"),
+        ({"pool": Path("nothere.json")}, DataError, "nothere.json does not exist"),
+    ],
+)
+def test_what_cannot_run_is_not_promised(
+    items: Path, tmp_path: Path, changes: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    given: dict[str, Any] = {"student": "s", "teacher": "t", "pool": None, **changes}
+    with pytest.raises(error, match=said):
+        write_config(items, images=None, out=tmp_path / "out.yaml", force=False, **given)
+    assert not (tmp_path / "out.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        (".", "is a folder; name a file with --out"),
+        ("items.jsonl/mine.yaml", "name another path"),
+        ("/proc/mine.yaml", "name another path"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_the_users_to_mend(items: Path, tmp_path: Path, out: str, said: str) -> None:
+    with pytest.raises(GaptutorError, match=said) as caught:
+        write_config(items, "s", "t", None, None, tmp_path / out, True)
+    assert caught.value.exit_code == 2
+    assert "make room" not in str(caught.value)

@@ -1,0 +1,32 @@
+"""The end of a run, on a disk that is full until there is room."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import agent.loop.nodes.finish as node
+from retrieval.errors import StorageError
+from retrieval.storage.files import read_json
+from tests.agent.small_context import make_context
+from tests.full_disk import room_for
+
+
+async def test_the_best_adapter_is_published_when_there_is_room_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = make_context(tmp_path, {"only": [("What is 1 + 1?", "2")]})
+    context.teacher = SimpleNamespace(scope="", usage=lambda scope: SimpleNamespace(_asdict=dict))  # type: ignore[assignment]
+    adapter = context.folder.round(1) / "adapter"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_model.safetensors").write_bytes(bytes(100_000))
+    monkeypatch.setattr(node, "write_report", lambda path: None)
+    state: Any = {"round": 1, "best_round": 1, "stop_reason": "max_rounds"}
+    runtime: Any = SimpleNamespace(context=context)
+    with pytest.raises(StorageError, match=r"cannot write .*best: .*; make room"), room_for(50_000):
+        await node.finish(state, runtime=runtime)
+    assert not (context.folder.path / "best").exists()
+    await node.finish(state, runtime=runtime)
+    assert (context.folder.path / "best" / "adapter_model.safetensors").stat().st_size == 100_000
+    assert read_json(context.folder.path / "run.json")["state"] == "finished"

@@ -1,0 +1,1 @@
+"""The child process that tunes: watched, given room, and resumed."""

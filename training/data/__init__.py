@@ -1,0 +1,1 @@
+"""Rows as they are trained: the chat format, tokens and labels, batches."""
