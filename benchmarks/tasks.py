@@ -20,12 +20,12 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from agent.cli.microworld import make_data, world_config
+from agent.config.loading import override
 from agent.evaluation.answering import answer_items, read_answers
 from agent.loop.drive import drive
 from agent.loop.nodes.tune import tune_on, union
@@ -52,7 +52,10 @@ def settings(changes: list[str], pool: int, choose: bool) -> str:
 
 
 def _tree(changes: list[str]) -> dict[str, Any]:
-    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.from_dotlist(changes)))
+    tree: dict[str, Any] = {}
+    for change in changes:
+        override(tree, change)
+    return tree
 
 
 #: What rows without a digest were made under.

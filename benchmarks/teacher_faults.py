@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import httpx2
 from PIL import Image
 
-from agent.config.schema import parse_config
+from agent.config.loading import parse_config
 from agent.loop.nodes.diagnose import diagnose_all
 from agent.run.console import Reporter
 from agent.run.context import Context

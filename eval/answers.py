@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from eval.scorers import Scorer
 from eval.statistics import wilson
 from eval.task import Item
-from retrieval.pool.rationale import parse_rationale
+from retrieval.pool.rationale import has_steps, parse_rationale
 
 Kind = Literal["right", "wrong", "format", "error", "unjudged"]
 
@@ -123,7 +123,7 @@ def evaluate_answers(answers: Iterable[Answer]) -> Figures:
         interval=wilson(right, len(judged)),
         format=sum(row.kind == "format" for row in judged),
         errors=len(rows) - len(judged),
-        with_steps=sum(len(row.steps) >= 2 for row in judged) / len(judged) if judged else 0.0,
+        with_steps=sum(has_steps(row.steps) for row in judged) / len(judged) if judged else 0.0,
     )
 
 

@@ -12,7 +12,7 @@ from agent.cli.doctor import Check
 from agent.config.schema import RunConfig
 from agent.run.error_budget import is_within
 from agent.student import engine_of
-from agent.student.engine import Request
+from agent.student.engine import Request, prompt_for
 from agent.student.vllm.beforehand import check_serving
 from agent.student.vllm.room import Ruler
 from eval.scorers import make_scorer
@@ -90,9 +90,7 @@ def _student(config: RunConfig) -> Iterator[Check]:
     yield Check("student", True, False, f"{settings.model_type}, family {family.name}", "")
     ruler = Ruler(student)
     items = load_items(config.data.validation, config.data.images, config.data.limit).items
-    requests = [
-        Request(i.id, student.rationale_prompt.replace("{question}", i.prompt_text), i.images) for i in items[:1000]
-    ]
+    requests = [Request(i.id, prompt_for(student.rationale_prompt, i.prompt_text), i.images) for i in items[:1000]]
     longest = max(ruler.lengths(requests), default=0)
     good = longest <= ruler.holds
     yield Check(

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from agent.config.schema import RunConfig, parse_config
+from agent.config.loading import parse_config
+from agent.config.schema import RunConfig
 from eval.scorers import make_scorer
 from eval.task import load_items
 from retrieval.errors import ConfigError

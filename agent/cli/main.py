@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from agent.cli import microworld as cli_microworld
-from agent.config.schema import RunConfig, load_config
+from agent.config.loading import load_config
+from agent.config.schema import RunConfig
 from agent.run.folder import IfExists
 from retrieval.errors import GaptutorError
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.config.schema import RunConfig, parse_config
+from agent.config.loading import parse_config
+from agent.config.schema import RunConfig
 from retrieval.errors import ConfigError
 
 app = typer.Typer(help="A small world with a student that has true gaps, to try things on.", no_args_is_help=True)

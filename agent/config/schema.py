@@ -4,22 +4,13 @@ Each field is documented once, by the text under it; `gaptutor init` writes that
 quote it. Secrets never stand here: fields ending in `_env` name an environment variable.
 """
 
-import difflib
-import os
-import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from yaml.parser import ParserError  # type: ignore[import-untyped,unused-ignore]
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from agent.config.prices import Price, find_price
-from retrieval.errors import ConfigError, first_line
 from retrieval.index.vector_store import server_address
 
 #: Name of an environment variable. Anything else may be the secret itself, which must not be written down.
@@ -365,107 +356,3 @@ class RunConfig(Section):
     @classmethod
     def _off_is_a_word(cls, value: Any) -> Any:
         return "off" if value is False else value  # as `--set control=off` reads it
-
-
-def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
-    """Read a YAML configuration and apply `a.b=c` overrides; relative paths are relative to the file.
-
-    Raises ConfigError naming the file and the key or line that is wrong.
-    """
-    try:
-        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist; `gaptutor init` writes a configuration") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not in UTF-8; save it as UTF-8") from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise ConfigError(f"{path}, line {line}: not YAML ({error.problem})") from None
-    except YAMLError as error:
-        raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} holds no configuration; `gaptutor init` writes one")
-    merged = _override(raw, overrides or [])
-    return parse_config(_anchor(merged, path.parent.resolve()), str(path))
-
-
-def parse_config(raw: dict[str, Any], where: str) -> RunConfig:
-    """Check a configuration that has been read; `where` names it in errors."""
-    try:
-        return RunConfig.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_explain(dict(e)) for e in error.errors())) from None
-
-
-def _override(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    for override in overrides:
-        if "=" not in override or override.startswith("="):
-            raise ConfigError(f"--set {override}: write it as key=value, for instance --set selection.budget=500")
-    try:
-        merged = OmegaConf.merge(OmegaConf.create(raw), OmegaConf.from_dotlist(overrides))
-        return dict(OmegaConf.to_container(merged, resolve=False))  # type: ignore[arg-type]
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"--set {' '.join(overrides)}: {first_line(error)}") from None
-    except ParserError:
-        raise ConfigError(f"--set {' '.join(overrides)}: brackets and quotes must be closed") from None
-
-
-_PATHS = (
-    ("data", "validation"),
-    ("data", "holdout"),
-    ("data", "images"),
-    ("pool", "path"),
-    ("pool", "images"),
-    ("pool", "store"),
-    ("teacher", "prompts"),
-)
-
-
-def _anchor(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make paths absolute; a student's name is a path if such a folder exists."""
-    for section, key in (*_PATHS, ("student", "model")):
-        part = raw.get(section)
-        value = part.get(key) if isinstance(part, dict) else None
-        if not isinstance(part, dict) or not isinstance(value, str):
-            continue
-        path = folder / os.path.expanduser(value)  # unlike Path.expanduser, no error for a user that is not there
-        if (section, key) != ("student", "model") or path.exists():
-            part[key] = str(path)
-    student = raw.get("student")
-    vllm = student.get("vllm") if isinstance(student, dict) else None
-    if isinstance(vllm, dict) and isinstance(vllm.get("python"), str):
-        vllm["python"] = _program(vllm["python"], folder)
-    return raw
-
-
-def _program(value: str, folder: Path) -> str:
-    """A program's absolute path; a bare name is looked up on PATH, and left as it is where there is none."""
-    value = os.path.expanduser(value)
-    return str(folder / value) if os.path.dirname(value) else shutil.which(value) or value
-
-
-def _nearest(key: str) -> str:
-    """Which key may have been meant."""
-    known: list[str] = []
-    for name, field in RunConfig.model_fields.items():
-        inner: Any = getattr(field.annotation, "model_fields", None)
-        known += [f"{name}.{each}" for each in inner] if inner else [name]
-    found = difflib.get_close_matches(key, known, n=1)
-    return f" (is `{found[0]}` meant?)" if found else ""
-
-
-def _explain(error: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "string_pattern_mismatch" and key.endswith("_env"):
-        return f"`{key}` must be the name of an environment variable (letters, digits, _), not what it holds"
-    if error["type"] == "extra_forbidden":
-        return f"there is no key `{key}`{_nearest(key)}; `gaptutor init` writes a file with all of them"
-    if error["type"] == "missing":
-        return f"`{key}` is missing"
-    return (
-        f"`{key}`: {error['msg'].removeprefix('Value error, ')}"
-        if key
-        else str(error["msg"]).removeprefix("Value error, ")
-    )

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from agent.student.engine import Request, Student
+from agent.student.engine import Request, Student, prompt_for
 from agent.teacher.client import Asked, Fault, Teacher
 from eval.answers import Answer
 from eval.normalise import read_choice
@@ -154,7 +154,7 @@ def switch_requests(item: Item, answer: Answer, prompt: str) -> tuple[list[Reque
     `Answer:` belongs to the prefix, so that the mean is over the candidates' own tokens and not watered down by shared
     ones.
     """
-    text = prompt.replace("{question}", item.prompt_text)
+    text = prompt_for(prompt, item.prompt_text)
     wrong, gold = candidates_of(item, answer)
     requests = []
     for count in range(len(answer.steps) + 1):

@@ -17,6 +17,7 @@ from agent.run.console import Advance, Reporter
 from agent.run.context import Context
 from agent.run.error_budget import check_answers, check_read
 from agent.student import Request, Student, make_student
+from agent.student.engine import prompt_for
 from agent.teacher.batch.ahead import LEAST, Questions
 from agent.teacher.client import Teacher
 from agent.teacher.prompts.replies import Judged
@@ -102,7 +103,7 @@ async def _ask_student(
     by_id = {item.id: item for item in items}
     forget_rows(path, lambda row: bool(row["kind"] == "error"))  # they get another chance
     done = {row["item"] for row in read_jsonl(path)}
-    requests = [Request(item.id, prompt.replace("{question}", item.prompt_text), item.images) for item in items]
+    requests = [Request(item.id, prompt_for(prompt, item.prompt_text), item.images) for item in items]
     with Log(path) as log:
         async for reply in student.answer(requests, adapter, done):
             log.append(read_answer(by_id[reply.id], reply.text, scorer, reply.cut, reply.error).to_row())

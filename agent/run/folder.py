@@ -18,7 +18,8 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
-from agent.config.schema import RunConfig, parse_config
+from agent.config.loading import parse_config, read_yaml
+from agent.config.schema import RunConfig
 from agent.teacher.prompts.own import Prompts, load_prompts
 from retrieval.errors import ConfigError, RunError
 from retrieval.storage.files import Log, clear_scratch, digest, read_json, storage_errors, write_json
@@ -263,7 +264,7 @@ def _check_same(path: Path, config: RunConfig, prompts: Prompts) -> None:
 def read_config(path: Path) -> RunConfig:
     """The resolved configuration that a run folder keeps. Raises ConfigError if there is none."""
     try:
-        raw = YAML(typ="safe").load((path / "config.yaml").read_text(encoding="utf-8"))
+        raw = read_yaml(path / "config.yaml")
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(f"{path} is no run folder: it has no config.yaml") from None
     return parse_config(raw, str(path / "config.yaml"))

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent.run.context import Context
-from agent.student import Request
+from agent.student import Request, prompt_for
 from eval.answers import Evaluation
 from eval.scorers import make_scorer
 from eval.task import Item
 from retrieval.pool.pool import Pool
-from retrieval.pool.rationale import parse_rationale
+from retrieval.pool.rationale import has_steps, parse_rationale
 from retrieval.storage.files import Log, read_json, read_jsonl
 
 #: Below this share of answers with two steps or more, the student is helped to keep writing them.
@@ -41,7 +41,7 @@ async def write_own_rationales(context: Context, ids: Sequence[str], path: Path)
     gold = {s.id: s.turns[0].answer for s in samples}
     prompt = context.config.student.rationale_prompt
     requests = [
-        Request(s.id, prompt.replace("{question}", s.question), tuple(pool.image_path(image) for image in s.images))
+        Request(s.id, prompt_for(prompt, s.question), tuple(pool.image_path(image) for image in s.images))
         for s in samples
     ]
     done = {row["sample"] for row in read_jsonl(path)}
@@ -61,7 +61,7 @@ def own_rationales(path: Path) -> dict[str, str]:
 
 def _right(text: str, gold: str) -> bool:
     rationale = parse_rationale(text)
-    if rationale.final is None or len(rationale.steps) < 2:
+    if rationale.final is None or not has_steps(rationale.steps):
         return False
     item = Item("", "", (gold,))
     return bool(make_scorer("exact", [item], 0.0).score(item, rationale.final))

@@ -7,8 +7,9 @@ from typing import Any
 from agent.config.schema import StudentConfig
 from agent.run.context import Context
 from agent.strategies.rehearsal import own_rationales
+from agent.student.engine import prompt_for
 from retrieval.pool.pool import Pool
-from retrieval.pool.rationale import parse_rationale
+from retrieval.pool.rationale import has_steps, parse_rationale
 from retrieval.pool.sample import Sample
 from retrieval.storage.files import read_jsonl, write_jsonl
 from training.child.job import TuningJob, TuningResult
@@ -59,11 +60,11 @@ def training_row(context: Context, pool: Pool, sample: Sample, rationale: str | 
     if rationale is not None:
         answers[-1] = rationale
     turns = [
-        [_prompt(context.config.student, answer).replace("{question}", turn.question), answer]
+        [prompt_for(_prompt(context.config.student, answer), turn.question), answer]
         for turn, answer in zip(sample.turns, answers, strict=True)
     ]
     return {"id": sample.id, "turns": turns, "images": [str(pool.image_path(image)) for image in sample.images]}
 
 
 def _prompt(student: StudentConfig, answer: str) -> str:
-    return student.rationale_prompt if len(parse_rationale(answer).steps) >= 2 else student.direct_prompt
+    return student.rationale_prompt if has_steps(parse_rationale(answer).steps) else student.direct_prompt

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.config.schema import StudentConfig
-from agent.student.engine import Reply, Request, Student
+from agent.student.engine import Reply, Request, Student, prompt_for
 
-__all__ = ["Reply", "Request", "Student", "engine_of", "make_student"]
+__all__ = ["Reply", "Request", "Student", "engine_of", "make_student", "prompt_for"]
 
 
 def make_student(config: StudentConfig, work: Path, say: Callable[[str], None]) -> Student:

@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import Protocol
 
 
+def prompt_for(template: str, question: str) -> str:
+    """A prompt of the configuration with the question in its place."""
+    return template.replace("{question}", question)
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One thing to ask the student. `prompt` is the whole text of the user's turn (the template is filled in by the

@@ -1,6 +1,7 @@
 """Rationales: numbered steps, then a line `Answer: …`."""
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 # Without the word "Step", a number directly behind the mark makes it a figure ("3.5 m", "10:30") and not a step's
@@ -34,6 +35,11 @@ def parse_rationale(text: str) -> Rationale:
     ends = [*(mark.start() for mark in marks[1:]), len(body)][: len(marks)]
     steps = tuple(body[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True))
     return Rationale(tuple(step for step in steps if step), final)
+
+
+def has_steps(steps: Sequence[str]) -> bool:
+    """Whether an answer is reasoned: two steps or more. One step is an answer in a sentence."""
+    return len(steps) >= 2
 
 
 def write_rationale(steps: tuple[str, ...], final: str | None = None) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from retrieval.pool.rationale import parse_rationale
+from retrieval.pool.rationale import has_steps, parse_rationale
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,4 +31,4 @@ class Sample:
     @property
     def has_steps(self) -> bool:
         """Whether the last answer is a rationale of two steps or more; such samples are selected before others."""
-        return len(parse_rationale(self.turns[-1].answer).steps) >= 2
+        return has_steps(parse_rationale(self.turns[-1].answer).steps)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.config.schema import parse_config
+from agent.config.loading import parse_config
 from agent.run.console import Reporter
 from agent.run.context import Context, Data
 from agent.run.folder import RunFolder

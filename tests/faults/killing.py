@@ -14,7 +14,7 @@ from typing import Any
 
 import agent.loop.node as node
 import agent.loop.nodes.tune as tune
-from agent.config.schema import load_config
+from agent.config.loading import load_config
 from agent.loop.drive import drive
 from agent.run.console import Reporter
 from retrieval.storage import files

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 import agent.loop.node as node
-from agent.config.schema import load_config
+from agent.config.loading import load_config
 from agent.loop.drive import drive
 from agent.run.console import Reporter
 from retrieval.index import vector_store

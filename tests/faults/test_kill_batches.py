@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.init import render
-from agent.config.schema import load_config
+from agent.config.loading import load_config
 from eval.microworld.batches import with_batches
 from eval.microworld.expert import make_app
 from retrieval.storage.files import read_json, read_jsonl

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from agent.cli.checkup import Size, examine_config, measure
 from agent.cli.doctor import Check
 from agent.cli.main import app
-from agent.config.schema import RunConfig, load_config
+from agent.config.loading import load_config
+from agent.config.schema import RunConfig
 from tests.tiny_student import COLOURS, make_picture, make_tiny_student
 from training.families.families import LLAVA, load_model, target_pattern
 

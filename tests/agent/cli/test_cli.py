@@ -15,7 +15,7 @@ import pytest
 from agent.cli.init import render
 from agent.cli.main import main
 from agent.cli.microworld import make_data, world_config
-from agent.config.schema import load_config
+from agent.config.loading import load_config
 from agent.run.console import Reporter
 from agent.run.context import Context
 from agent.run.folder import RunFolder

@@ -9,7 +9,7 @@ from PIL import Image
 
 from agent.cli.init import write_config
 from agent.cli.main import main
-from agent.config.schema import load_config
+from agent.config.loading import load_config
 from retrieval.errors import ConfigError, DataError, GaptutorError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.init import render
-from agent.config.schema import load_config
+from agent.config.loading import load_config
 from retrieval.errors import ConfigError
 
 GOOD = """
@@ -98,3 +98,42 @@ def test_a_written_configuration_reads_back_the_same(config_file: Path) -> None:
     written.write_text(render(config))
     assert load_config(written) == config
     assert "# Samples added by each round." in written.read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "section", "key", "value"),
+    [
+        (
+            "student.rationale_prompt={question} Think {aloud: now}",
+            "student",
+            "rationale_prompt",
+            "{question} Think {aloud: now}",
+        ),
+        ("student.rationale_prompt={question}", "student", "rationale_prompt", "{question}"),
+        ("student.direct_prompt=${HOME} {question}: [x", "student", "direct_prompt", "${HOME} {question}: [x"),
+        ("teacher.model=4", "teacher", "model", "4"),
+        ("data.limit=null", "data", "limit", None),
+        ("data.limit=", "data", "limit", None),
+    ],
+)
+def test_set_takes_a_text_as_it_stands(config_file: Path, change: str, section: str, key: str, value: object) -> None:
+    assert getattr(getattr(load_config(config_file, [change]), section), key) == value
+
+
+def test_a_dollar_in_the_file_is_a_dollar(config_file: Path) -> None:
+    config_file.write_text(GOOD.replace("{model: student}", "{model: student, direct_prompt: '${x} {question}'}"))
+    assert load_config(config_file, ["seed=3"]).student.direct_prompt == "${x} {question}"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a0: &a0 [1]\n" + "".join(f"a{n + 1}: &a{n + 1} [*a{n}, *a{n}]\n" for n in range(40)), "aliases"),
+        ("a: &a [*a]\n", "nested"),
+        ("a: " + "[" * 3000 + "]" * 3000, "nested"),
+    ],
+)
+def test_aliases_of_aliases_are_refused_at_once(config_file: Path, text: str, said: str) -> None:
+    config_file.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        load_config(config_file)

@@ -13,7 +13,7 @@ import pytest
 from agent.cli.init import render
 from agent.cli.main import main
 from agent.cli.microworld import make_data, world_config
-from agent.config.schema import load_config
+from agent.config.loading import load_config
 from agent.estimate import estimate
 from agent.run.console import Reporter
 from retrieval.storage.files import read_json, read_jsonl, write_json, write_jsonl

@@ -19,7 +19,8 @@ import pytest
 
 import agent.loop.checkpoints
 import agent.loop.node
-from agent.config.schema import RunConfig, parse_config
+from agent.config.loading import parse_config
+from agent.config.schema import RunConfig
 from agent.loop.drive import drive
 from agent.loop.node import Node, Update, Work
 from agent.loop.state import State

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.config.schema import RunConfig, parse_config
+from agent.config.loading import parse_config
+from agent.config.schema import RunConfig
 from agent.run.folder import RunFolder, is_held, read_config
 from retrieval.errors import ConfigError, RunError, StorageError
 from retrieval.storage.files import read_json, read_jsonl, write_json

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from agent.config.schema import StudentConfig, VllmConfig, parse_config
+from agent.config.loading import parse_config
+from agent.config.schema import StudentConfig, VllmConfig
 from agent.loop.drive import drive
 from agent.run.console import Reporter
 from agent.student import make_student
