@@ -27,6 +27,7 @@ import numpy as np
 from agent.cli.microworld import make_data, world_config
 from agent.config.loading import override
 from agent.evaluation.answering import answer_items, read_answers
+from agent.loop.data import ensure_data
 from agent.loop.drive import drive
 from agent.loop.nodes.tune import tune_on, union
 from agent.run.console import Reporter
@@ -104,6 +105,7 @@ async def one(options: argparse.Namespace, task: str, seed: int) -> dict[str, An
     }
     context = Context.build(config, RunFolder.open(run, config), Reporter(quiet=True))
     try:
+        await ensure_data(context)
         kept = best or len(rounds) - 1
         row["pool"] = float("nan") if options.choose else await _whole_pool(context, kept)
         row["control"] = _measured(context.folder.control(kept), part) if best else row["before"]

@@ -26,7 +26,7 @@ from retrieval.storage.files import (
 )
 
 
-async def make_data(context: Context) -> None:
+async def ensure_data(context: Context) -> None:
     """Make `context.data`: read the items and make, or open, the pool's part. Raises DataError, PoolError, TeacherError."""
     if context.made is not None:
         return

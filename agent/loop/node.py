@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime
 
-from agent.loop.data import make_data
+from agent.loop.data import ensure_data
 from agent.loop.state import State
 from agent.run.context import Context
 from retrieval.storage.files import digest, file_digest, read_json, write_json
@@ -83,7 +83,7 @@ async def run_once(context: Context, state: State, spec: Node, work: Work) -> Up
 
     try:
         if spec.reads_data:
-            await make_data(context)
+            await ensure_data(context)
         update = await work(context, state)
     except GraphBubbleUp:  # waits for a person
         raise

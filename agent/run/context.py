@@ -76,7 +76,7 @@ class Context:
     def data(self) -> "Data":
         """Items, pool and index, which a node that reads them finds made."""
         if self.made is None:
-            raise RuntimeError("the data of this context is not made; see agent.loop.data.make_data")
+            raise RuntimeError("the data of this context is not made; see agent.loop.data.ensure_data")
         return self.made
 
     async def ask_ahead(self, questions: Questions, teacher: Teacher | None = None) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import agent.loop.node as node
-import agent.loop.nodes.tune as tune
+import agent.strategies.training_set as training_set
 from agent.config.loading import load_config
 from agent.loop.drive import drive
 from agent.run.console import Reporter
@@ -52,7 +52,7 @@ def kill_tuning() -> None:
     async def tune_a_little(job: Any, report: Any) -> Any:
         return await run_tuning(job, lambda progress: die())
 
-    tune.run_tuning = tune_a_little  # type: ignore[assignment, attr-defined]
+    training_set.run_tuning = tune_a_little  # type: ignore[assignment, attr-defined]
 
 
 def main(config: str, run: str, name: str, number: int, when: str) -> None:

@@ -22,8 +22,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from retrieval import Embedder, Pool, SkillIndex, vector_store
+from retrieval import Embedder, Pool, SkillIndex
 from retrieval.errors import PoolError
+from retrieval.index import vector_store
 from retrieval.index.vector_store import VectorStore, server_address
 from tests.endpoint import served
 from tests.retrieval.conftest import llava_row

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from retrieval import Pool, Sample, Turn, importing
+from retrieval import Pool, Sample, Turn
 from retrieval.errors import PoolError
+from retrieval.pool import importing
 from tests.retrieval.conftest import MakePool, draw_scene, llava_row
 
 
@@ -140,7 +141,8 @@ _CHILD = textwrap.dedent(
     """
     import os, signal, sys
     from pathlib import Path
-    from retrieval import Pool, importing
+    from retrieval import Pool
+    from retrieval.pool import importing
     importing.PART = 8
     def stop(records):
         if records >= int(sys.argv[3]):

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from retrieval import Embedder, Gap, Pool, Shares, SkillIndex, gap_id, select_targeted, vector_store
+from retrieval import Embedder, Gap, Pool, Shares, SkillIndex, gap_id, select_targeted
 from retrieval.errors import PoolError
+from retrieval.index import vector_store
 from retrieval.index.vector_store import VectorStore
 from tests.retrieval.conftest import llava_row
 
@@ -259,7 +260,8 @@ _CHILD = textwrap.dedent(
     import json, os, signal, sys
     from pathlib import Path
     import numpy as np
-    from retrieval import Embedder, Pool, SkillIndex, skill_index, vector_store
+    from retrieval import Embedder, Pool, SkillIndex
+    from retrieval.index import skill_index, vector_store
     def stop(*_, **__):
         os.kill(os.getpid(), signal.SIGKILL)
     Embedder.encode = lambda self, texts, _: np.eye(384, dtype=np.float32)[: len(texts)]

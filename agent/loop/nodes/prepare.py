@@ -4,7 +4,7 @@ import asyncio
 
 from agent.config.schema import RunConfig
 from agent.diagnosis.switch import check_teacher_judges
-from agent.loop.data import make_data
+from agent.loop.data import ensure_data
 from agent.loop.node import Update, node
 from agent.loop.state import State
 from agent.run.context import Context
@@ -43,7 +43,7 @@ async def prepare(context: Context, state: State) -> Update:
     except TeacherError as error:
         # Later this would be an outage; at the start, an address, key or model is wrong.
         raise ConfigError(str(error)) from error
-    await make_data(context)
+    await ensure_data(context)
     return {}
 
 

@@ -16,6 +16,7 @@ from agent.cli.init import render
 from agent.cli.main import main
 from agent.cli.microworld import make_data, world_config
 from agent.config.loading import load_config
+from agent.loop.data import ensure_data
 from agent.run.console import Reporter
 from agent.run.context import Context
 from agent.run.folder import RunFolder
@@ -135,7 +136,7 @@ async def test_items_that_changed_since_the_run_began_are_refused(config: Path, 
     async def prepare() -> None:
         context = Context.build(loaded, RunFolder.open(config.parent / "run", loaded), Reporter(quiet=True))
         try:
-            await make_data(context)
+            await ensure_data(context)
         finally:
             await context.close()
 

@@ -43,7 +43,7 @@ def context_at(root: Path, endpoint: Batched, url: str, batch: bool = True) -> C
     context.config = context.config.model_copy(update={"teacher": teacher})
     context.teacher = Teacher(teacher, context.folder.path / "teacher.jsonl", "round-00")
     assert context.data is not None
-    context.data = replace(context.data, items=tuple(ITEMS), scorer=make_scorer("teacher", ITEMS, 0.0))
+    context.made = replace(context.data, items=tuple(ITEMS), scorer=make_scorer("teacher", ITEMS, 0.0))
     return context
 
 

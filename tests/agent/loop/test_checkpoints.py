@@ -115,7 +115,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Replace:
                     return found
             return await CHEAP.get(spec.name, work)(context, state)
 
-        return await run_once(context, state, spec, all_of_it)
+        return await run_once(context, state, spec._replace(reads_data=False), all_of_it)
 
     monkeypatch.setattr(agent.loop.node, "run_once", run_cheap)
 

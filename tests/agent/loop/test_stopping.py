@@ -12,8 +12,8 @@ import pytest
 from filelock import FileLock
 
 from agent.loop import stopping
-from agent.loop.data import _pool_and_index, pool_store
 from agent.loop.stopping import Signals
+from agent.pool.store import pool_and_index, pool_store
 from agent.run.console import Reporter
 from tests.agent.small_context import make_context
 
@@ -93,7 +93,7 @@ async def test_the_first_ends_a_run_that_waits_for_another_runs_pool(exits: list
 
     async def wait() -> None:
         with Signals(context):
-            await _pool_and_index(context)
+            await pool_and_index(context)
 
     with FileLock(pool_store(context.config, context.folder.path) / ".lock"):
         waiting = asyncio.ensure_future(wait())

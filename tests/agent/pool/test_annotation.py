@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from agent.loop.data import _annotate, skills_folder
+from agent.pool.annotate import annotate_pool
+from agent.pool.store import skills_folder
 from agent.run.context import Context
 from agent.run.summary import summary
 from agent.teacher.client import Teacher
@@ -46,11 +47,11 @@ async def test_a_run_says_what_the_pool_cost_and_what_of_it_it_paid(tmp_path: Pa
     first = make_run(tmp_path / "a", Scripted(then=fail(401), steps=[named]))
     assert first.data is not None
     with pytest.raises(TeacherError):
-        await _annotate(first, first.data.pool, tmp_path / "skills")
+        await annotate_pool(first, first.data.pool, tmp_path / "skills")
     once = {"calls": 1, "tokens": 15, "cost_usd": 2e-05}
     assert summary(first.folder.path)["annotation"] == {**once, "this_run": once}, "it failed, and had paid by then"
 
     second = make_run(tmp_path / "b", Scripted(then=named))
-    await _annotate(second, first.data.pool, tmp_path / "skills")
+    await annotate_pool(second, first.data.pool, tmp_path / "skills")
     found = summary(second.folder.path)["annotation"]
     assert found == {"calls": 2, "tokens": 30, "cost_usd": 4e-05, "this_run": once}

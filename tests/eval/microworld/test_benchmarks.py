@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import mean
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import AsyncMock
 
 import pytest
 
@@ -153,7 +152,7 @@ async def test_the_pools_arm_is_scored_as_the_run_is_and_what_is_outside_by_its_
     student = SimpleNamespace(load_adapter=done, drop_adapter=done)
     tuning = TuningConfig(epochs=2)
     context: Any = SimpleNamespace(
-        ready=AsyncMock(return_value=data),
+        data=data,
         folder=SimpleNamespace(path=tmp_path),
         config=StubConfig(tuning=tuning, student=SimpleNamespace(rationale_prompt="")),
         student=student,

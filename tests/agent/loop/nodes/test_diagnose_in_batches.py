@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.loop.data import _annotate
 from agent.loop.nodes.diagnose import _ask_ahead, _name_right, diagnose_all
+from agent.pool.annotate import annotate_pool
 from agent.run.context import Context
 from agent.teacher.client import Teacher
 from eval.answers import Answer
@@ -121,8 +121,8 @@ async def test_a_pool_is_named_in_a_batch(tmp_path: Path) -> None:
     endpoint = Batched(then=reply)
     with at(tmp_path / "run", endpoint, {"per_request": 2}, batch=True) as context:
         assert context.data is not None
-        skills = await _annotate(context, context.data.pool, tmp_path / "skills")
-        again = await _annotate(context, context.data.pool, tmp_path / "skills")
+        skills = await annotate_pool(context, context.data.pool, tmp_path / "skills")
+        again = await annotate_pool(context, context.data.pool, tmp_path / "skills")
     assert skills == again == {sample: ["adding"] for sample in SAMPLES}
     (batch,) = endpoint.made
     assert (len(batch.rows), endpoint.direct) == (19, 1)

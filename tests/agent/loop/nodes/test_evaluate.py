@@ -55,7 +55,7 @@ def context_with(root: Path, error: Exception) -> Context:
     context = make_context(root, {"only": [("What is 1 + 1?", "2")]}, student=Refuser(error))
     context.teacher = SimpleNamespace(scope="")  # type: ignore[assignment]
     assert context.data is not None
-    context.data = type(context.data)(
+    context.made = type(context.data)(
         tuple(ITEMS), (), make_scorer("exact", ITEMS), context.data.pool, context.data.index, frozenset()
     )
     return context
@@ -120,7 +120,7 @@ async def test_a_run_whose_second_adapter_is_refused_keeps_the_first_says_why_an
     run_once = agent.loop.node.run_once
 
     async def run_cheap(context: Context, state: State, spec: Node, work: Work) -> Update:
-        return await run_once(context, state, spec, cheap.get(spec.name, work))
+        return await run_once(context, state, spec._replace(reads_data=False), cheap.get(spec.name, work))
 
     monkeypatch.setattr(agent.loop.node, "run_once", run_cheap)
     monkeypatch.setattr("agent.loop.nodes.evaluate.answer_sets", answer_sets)

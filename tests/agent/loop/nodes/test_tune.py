@@ -10,9 +10,10 @@ from rich.console import Console
 
 import agent.loop.nodes.tune as node
 from agent.loop.nodes.decide import note_figures
-from agent.loop.nodes.tune import training_row
 from agent.run.console import Reporter
 from agent.run.context import Context
+from agent.strategies import training_set
+from agent.strategies.training_set import training_row
 from retrieval.errors import StorageError, TuningError
 from retrieval.storage.files import read_jsonl, write_jsonl
 from tests.agent.small_context import make_context
@@ -62,7 +63,7 @@ async def test_a_failure_whose_text_looks_like_markup_is_shown_as_it_is(
     async def fail(job: TuningJob, report: object) -> TuningResult:
         raise TuningError("exit code 1: [/usr/lib/x.so] [red]; see tuning.log")
 
-    monkeypatch.setattr(node, "run_tuning", fail)
+    monkeypatch.setattr(training_set, "run_tuning", fail)
     assert (await tune(context))["stop_reason"].startswith("tuning_failed: exit code 1")
     assert "exit code 1: [/usr/lib/x.so] [red]; see tuning.log" in said.getvalue()
 
@@ -86,7 +87,7 @@ async def test_a_full_disk_stops_the_command_and_not_the_run_whose_figures_are_n
         if now == "killed":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(node, "run_tuning", tune_or_not)
+    monkeypatch.setattr(training_set, "run_tuning", tune_or_not)
     monkeypatch.setattr(node, "note_figures", note_and_die)
     for error in (StorageError, KeyboardInterrupt):
         with pytest.raises(error):
