@@ -4,15 +4,17 @@ import os
 import re
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from agent.config.schema import RunConfig
 from retrieval.errors import ConfigError, StorageError, first_line
+from retrieval.storage.files import storage_errors
 
 #: Seconds in which a lost database may come back before the run is left.
 _DATABASE_SECONDS = 60.0
@@ -20,6 +22,32 @@ _DATABASE_SECONDS = 60.0
 #: errors; those are written down.
 _ADDRESS = re.compile(r"postgres(ql)?://([^@/?#]*@)?[^@]*")
 _NO_ADDRESS = "holds no postgresql:// address; special characters in its user and password are written as %XX"
+
+
+def discard_damaged(config: RunConfig, path: Path) -> bool:
+    """Remove SQLite checkpoints that cannot be read, and say whether there were any: manifests hold all that they do."""
+    file = path / "checkpoints.sqlite"
+    if config.checkpoint_url_env is not None or not file.exists() or _is_sound(file):
+        return False
+    with storage_errors(file):
+        for each in path.glob("checkpoints.sqlite*"):
+            each.unlink()
+    return True
+
+
+def _is_sound(file: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(file)) as database:
+            if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                return False
+            for query in ("SELECT type, checkpoint FROM checkpoints", "SELECT type, value FROM writes"):
+                for row in database.execute(query):
+                    JsonPlusSerializer().loads_typed(row)
+    except sqlite3.OperationalError:  # no tables yet, or the disk or its rights: opening it says more
+        return True
+    except (sqlite3.DatabaseError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError):
+        return False
+    return True
 
 
 @asynccontextmanager

@@ -13,15 +13,15 @@ from langgraph.errors import GraphDrained
 from langgraph.types import Command
 
 from agent.config.schema import RunConfig
-from agent.loop.checkpoints import checkpointer
+from agent.loop.checkpoints import checkpointer, discard_damaged
 from agent.loop.graph import build_graph
-from agent.loop.state import has_failed
+from agent.loop.position import beginning, is_finished, reopen
 from agent.loop.stopping import Signals
 from agent.report import write_report
 from agent.run.console import Reporter
 from agent.run.context import Context
 from agent.run.folder import IfExists, RunFolder
-from retrieval.errors import BudgetError, GaptutorError, StorageError
+from retrieval.errors import BudgetError, GaptutorError, RunError, StorageError
 from retrieval.storage.files import read_json
 
 Ending = Literal["finished", "failed", "stopped", "waiting", "budget"]
@@ -43,16 +43,18 @@ async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Re
     higher one to go on). Raises GaptutorError for what stops a run; the folder is then left so that the next call goes on.
     """
     folder = RunFolder.open(path, config, if_exists)
-    if _is_finished(folder):
-        folder.close()
-        return "finished"
     context = None
     try:
+        reopened = reopen(folder.path, extended=False)
+        if is_finished(folder.path):
+            return "finished"
         context = Context.build(config, folder, reporter)
         folder.status(state="running", error=None)
+        if reopened:
+            reporter.say(f"  trying again: {', '.join(reopened)}")
         if config.teacher.price is None:
             reporter.say(_NO_PRICE.format(config.teacher.model))
-        ending = await _invoke(context)
+        ending = await _walk(context, anew=bool(reopened))
         if ending != "finished":  # `finish` has noted that, with the figures
             _leave(folder, state=ending)
         return ending
@@ -72,13 +74,6 @@ async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Re
             await context.close()
 
 
-def _is_finished(folder: RunFolder) -> bool:
-    """Whether all is done. The mark alone does not say so: a run can be killed between its mark and its last report."""
-    if read_json(folder.path / "run.json")["state"] != "finished":
-        return False
-    return any(read_json(path)["done"] for path in folder.path.glob("rounds/*/.manifests/finish.json"))
-
-
 def _leave(folder: RunFolder, **status: Any) -> None:
     """Note how the run was left, and write its report as far as it has come; a disk without room must not hide the cause."""
     with suppress(StorageError):
@@ -94,7 +89,24 @@ def _note_failure(folder: RunFolder, error: Exception) -> None:
     _leave(folder, state="failed", error=reason)
 
 
-async def _invoke(context: Context) -> Ending:
+async def _walk(context: Context, anew: bool) -> Ending:
+    """Let the state machine go on from its checkpoint, or walk from its beginning over what is done: `anew`, or where the
+    checkpoints say that it has ended and the manifests that it has not."""
+    folder = context.folder
+    if discard_damaged(context.config, folder.path):
+        context.reporter.say("  the checkpoints were damaged; the position is read from what is done")
+    for fresh in (anew, True):
+        ending = await _invoke(context, fresh)
+        if ending != "finished" or is_finished(folder.path):
+            break
+    else:
+        raise RunError(
+            f"{folder.path}: the state machine ends before the run does; please report this, with its events.jsonl"
+        )
+    return "failed" if ending == "finished" and read_json(folder.path / "run.json")["state"] == "failed" else ending
+
+
+async def _invoke(context: Context, anew: bool) -> Ending:
     config, folder = context.config, context.folder
     async with checkpointer(config, folder.path) as saver:
         graph = build_graph(saver)
@@ -102,34 +114,21 @@ async def _invoke(context: Context) -> Ending:
             "configurable": {"thread_id": folder.id},
             "recursion_limit": _STEPS_PER_ROUND * (config.max_rounds + 2),
         }
-        snapshot = await graph.aget_state(thread)
-        if snapshot.values and not snapshot.next:
-            return _ending(snapshot.values)
-        given = _where_to_start(snapshot, folder)
+        if anew:
+            await saver.adelete_thread(folder.id)
+        given = _where_to_start(await graph.aget_state(thread), folder)
         with Signals(context) as signals:
             try:
                 result = await graph.ainvoke(given, thread, context=context, durability="sync", control=signals.control)
             except GraphDrained:
                 return "stopped"
-    if "__interrupt__" in result:
-        return "waiting"
-    return _ending(result)
-
-
-def _ending(state: Any) -> Ending:
-    return "failed" if has_failed(state["stop_reason"]) else "finished"
+    return "waiting" if "__interrupt__" in result else "finished"
 
 
 def _where_to_start(snapshot: Any, folder: RunFolder) -> Any:
     """The input of a new run, None to go on with one, or the answer that a waiting one waits for."""
     if not snapshot.values:
-        return {
-            "run": str(folder.path),
-            "round": 0,
-            "best_round": 0,
-            "accuracies": [],
-            "stop_reason": None,
-        }
+        return beginning(folder.path)
     if any(task.interrupts for task in snapshot.tasks):
         return Command(resume=True)
     return None

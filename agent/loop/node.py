@@ -16,9 +16,10 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime
 
 from agent.loop.data import ensure_data
+from agent.loop.manifest import Manifest, manifest_of, seconds_spent
 from agent.loop.state import State
 from agent.run.context import Context
-from retrieval.storage.files import digest, file_digest, read_json, write_json
+from retrieval.storage.files import digest, file_digest
 
 Update = dict[str, Any]
 Work = Callable[[Context, State], Awaitable[Update]]
@@ -62,20 +63,20 @@ def node(
 
 async def run_once(context: Context, state: State, spec: Node, work: Work) -> Update:
     """Run a node under the contract; its time and what it waited for go to events.jsonl and the manifest."""
-    folder = context.folder.round(state["round"])
-    manifest = folder / ".manifests" / f"{spec.name}.json"
+    number = state["round"]
+    folder = context.folder.round(number)
     folder.mkdir(parents=True, exist_ok=True)  # or a name with `..` in it would lead nowhere, the first time only
     key = _key(context, state, spec, folder)
-    found = read_json(manifest) if manifest.exists() else {}
-    if found.get("key") == key and found["done"]:
-        return dict(found["update"])
-    if found.get("key") != key:
+    found = Manifest.read(manifest_of(folder, spec.name))
+    if found.key == key and found.done:
+        return dict(found.update)
+    if found.key != key:
         _clear(folder, spec.outputs)
-        write_json(manifest, {"schema": 1, "key": key, "done": False, "seconds": 0.0})
-    before = found.get("seconds", 0.0) if found.get("key") == key else 0.0
-    context.folder.event("node_started", node=spec.name, round=state["round"])
-    context.teacher.scope = f"round-{state['round']:02d}"
-    context.reporter.node(spec.name, state["round"])
+        Manifest(found.path, key).write()
+    before = seconds_spent(context.folder.path / "events.jsonl", spec.name, number)
+    context.folder.event("node_started", node=spec.name, round=number)
+    context.teacher.scope = f"round-{number:02d}"
+    context.reporter.node(spec.name, number)
     start, before_it = time.monotonic(), dict(context.waited)
 
     def waited() -> dict[str, float]:
@@ -88,15 +89,11 @@ async def run_once(context: Context, state: State, spec: Node, work: Work) -> Up
     except GraphBubbleUp:  # waits for a person
         raise
     except (Exception, asyncio.CancelledError) as error:
-        context.folder.event(
-            "node_failed", node=spec.name, round=state["round"], error=type(error).__name__, waited=waited()
-        )
+        context.folder.event("node_failed", node=spec.name, round=number, error=type(error).__name__, waited=waited())
         raise
     seconds = time.monotonic() - start
-    write_json(
-        manifest, {"schema": 1, "key": key, "done": True, "seconds": round(before + seconds, 3), "update": update}
-    )
-    context.folder.event("node_ended", node=spec.name, round=state["round"], seconds=round(seconds, 3), waited=waited())
+    Manifest(found.path, key, True, before + seconds, update).write()
+    context.folder.event("node_ended", node=spec.name, round=number, seconds=round(seconds, 3), waited=waited())
     return update
 
 
@@ -114,9 +111,3 @@ def _clear(folder: Path, outputs: Sequence[str]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def node_seconds(folder: Path) -> dict[str, float]:
-    """Seconds by node, of those that are done in a round's folder."""
-    found = {path.stem: read_json(path) for path in sorted((folder / ".manifests").glob("*.json"))}
-    return {name: manifest["seconds"] for name, manifest in found.items() if manifest["done"]}

@@ -4,7 +4,8 @@ from typing import Any
 
 from rich.markup import escape
 
-from agent.loop.node import Update, node_seconds
+from agent.loop.manifest import node_seconds
+from agent.loop.node import Update
 from agent.loop.state import Failure
 from agent.run.context import Context
 from retrieval.storage.files import read_jsonl, write_json

@@ -25,7 +25,7 @@ async def control(context: Context, state: State) -> Update:
     """
     for number in _rounds(context, state):
         folder = context.folder.control(number)
-        if not (folder / "evaluation.json").exists():
+        if not ((folder / "evaluation.json").exists() or (folder / "round.json").exists()):
             context.reporter.say(
                 f"[bold]round {number}[/bold] · its control: as many random samples, tuned the same way"
             )

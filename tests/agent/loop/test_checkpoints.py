@@ -3,100 +3,37 @@
 The state machine, the node contract and the driver are real; what most nodes work is replaced by a write of as many rows.
 """
 
-import json
+import asyncio
 import os
 import pwd
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import agent.loop.checkpoints
 import agent.loop.node
-from agent.config.loading import parse_config
-from agent.config.schema import RunConfig
-from agent.loop.drive import drive
-from agent.loop.node import Node, Update, Work
+from agent.loop.manifest import node_seconds
+from agent.loop.node import Update, Work
 from agent.loop.state import State
-from agent.run.console import Reporter
 from agent.run.context import Context
-from eval.microworld import WEIGHTS
 from retrieval.errors import ConfigError, StorageError
-from retrieval.storage.files import read_json, read_jsonl, write_json, write_jsonl, write_text
+from retrieval.storage.files import read_json, write_json
+from tests.agent.loop.cheap import cheapen, config, ending, go, steps
 
-ROUNDS, ITEMS = 50, 1000
+ROUNDS = 50
 #: The mark of the specification.
 MOST_BYTES = 5_000_000
 VARIABLE = "CHECKPOINTS_OF_A_TEST"
 PASSWORD = "canary-4711"
 
-
-def config(rounds: int, **changes: Any) -> RunConfig:
-    raw = {
-        "name": "checkpoints",
-        "max_rounds": rounds,
-        "control": "off",
-        "data": {"validation": "/items.jsonl"},
-        "pool": {"path": "/pool.json"},
-        "student": {"model": str(WEIGHTS)},
-        "teacher": {"model": "teacher"},
-    }
-    return parse_config({**raw, **changes}, "test")
-
-
-async def prepare(context: Context, state: State) -> Update:
-    write_jsonl(context.folder.path / "items.jsonl", ({"id": f"item-{number:04d}"} for number in range(ITEMS)))
-    return {}
-
-
-async def evaluate(context: Context, state: State) -> Update:
-    number = state["round"]
-    text = "Step 1: the digits are 3 and 4.\nStep 2: 3 plus 4 is 7.\nAnswer: 7"
-    rows = [{"item": f"item-{each:04d}", "text": text, "correct": each % (number + 2) > 0} for each in range(ITEMS)]
-    write_jsonl(context.folder.round(number) / "answers.jsonl", rows)
-    return {"accuracies": [*state["accuracies"][:number], sum(row["correct"] is True for row in rows) / ITEMS]}
-
-
-async def decide(context: Context, state: State) -> Update:
-    number = state["round"]
-    write_json(context.folder.round(number) / "round.json", {"round": number})
-    reason = "max_rounds" if number == context.config.max_rounds else None
-    return {"best_round": number, "stop_reason": reason}
-
-
-async def diagnose(context: Context, state: State) -> Update:
-    folder = context.folder.round(state["round"])
-    write_jsonl(folder / "diagnoses.jsonl", ({"item": f"item-{each:04d}"} for each in range(ITEMS)))
-    write_json(folder / "gaps.json", {"gaps": []})
-    return {"stop_reason": None}
-
-
-async def retrieve(context: Context, state: State) -> Update:
-    rows = ({"sample": f"s{each:04d}"} for each in range(ITEMS))
-    write_jsonl(context.folder.round(state["round"]) / "selection.jsonl", rows)
-    return {}
-
-
-async def tune(context: Context, state: State) -> Update:
-    write_text(context.folder.round(state["round"]) / "adapter" / "adapter_model.safetensors", str(state["round"]))
-    return {}
-
-
-async def finish(context: Context, state: State) -> Update:
-    failed = str(state["stop_reason"]).startswith("tuning_failed")
-    context.folder.status(state="failed" if failed else "finished", stop_reason=state["stop_reason"])
-    write_text(context.folder.path / "report.html", json.dumps(state))
-    return {}
-
-
-#: `control` and `review` work as ever: they have nothing to do here but to move the loop on.
-CHEAP: dict[str, Work] = {work.__name__: work for work in (prepare, evaluate, decide, diagnose, retrieve, tune, finish)}
 
 Replace = Callable[[str, int, Work], None]
 
@@ -105,33 +42,12 @@ Replace = Callable[[str, int, Work], None]
 def at(monkeypatch: pytest.MonkeyPatch) -> Replace:
     """Makes the nodes cheap; call it with a node, a round and what that node is to do there, once, before its work."""
     first: dict[tuple[str, int], Work] = {}
-    run_once = agent.loop.node.run_once
-
-    async def run_cheap(context: Context, state: State, spec: Node, work: Work) -> Update:
-        async def all_of_it(context: Context, state: State) -> Update:
-            if (spec.name, state["round"]) in first:
-                found = await first.pop((spec.name, state["round"]))(context, state)
-                if found:
-                    return found
-            return await CHEAP.get(spec.name, work)(context, state)
-
-        return await run_once(context, state, spec._replace(reads_data=False), all_of_it)
-
-    monkeypatch.setattr(agent.loop.node, "run_once", run_cheap)
+    monkeypatch.setattr(agent.loop.node, "run_once", cheapen(first))
 
     def add(name: str, number: int, what: Work) -> None:
         first[name, number] = what
 
     return add
-
-
-async def go(config: RunConfig, run: Path) -> str:
-    return await drive(config, run, "resume", Reporter(quiet=True))
-
-
-def steps(run: Path) -> list[tuple[str, int]]:
-    """The nodes in the order of their starts."""
-    return [(row["node"], row["round"]) for row in read_jsonl(run / "events.jsonl") if row["event"] == "node_started"]
 
 
 async def stop_by_signal(context: Context, state: State) -> Update:
@@ -146,14 +62,22 @@ async def test_fifty_rounds_of_a_thousand_items_fit_a_small_database(at: Replace
     assert sum(path.stat().st_size for path in tmp_path.glob("checkpoints.sqlite*")) < MOST_BYTES
 
 
-async def test_a_failed_run_is_still_failed_when_it_is_called_again(at: Replace, tmp_path: Path) -> None:
+async def test_a_failed_node_is_tried_again_when_the_run_is_started_again(at: Replace, tmp_path: Path) -> None:
     async def fail(context: Context, state: State) -> Update:
         return {"stop_reason": "tuning_failed: no memory"}
 
-    at("tune", 1, fail)
     for _ in range(2):
+        at("tune", 1, fail)
         assert await go(config(2), tmp_path) == "failed"
         assert read_json(tmp_path / "run.json")["state"] == "failed"
+    assert await go(config(2), tmp_path) == "finished"
+    assert ending(tmp_path)["stop_reason"] == "max_rounds"
+    assert [step for step in steps(tmp_path) if step[0] == "diagnose"] == [("diagnose", 1), ("diagnose", 2)], (
+        "paid twice"
+    )
+    assert await go(config(2), tmp_path) == "finished"
+    assert steps(tmp_path)[-1] == ("finish", 2)
+    assert steps(tmp_path).count(("finish", 2)) == 1
 
 
 async def test_a_run_that_cannot_begin_says_why_and_lets_go_of_its_folder(tmp_path: Path) -> None:
@@ -294,11 +218,6 @@ async def test_a_run_with_postgres_is_stopped_resumed_and_ends_as_with_sqlite(
     assert holding(run, PASSWORD) == []
 
 
-def ending(run: Path) -> Any:
-    """The last state, as `finish` got it, but for the folder's own path."""
-    return {**read_json(run / "report.html"), "run": None}
-
-
 @pytest.mark.served
 async def test_a_connection_lost_while_a_node_works_is_made_again(
     at: Replace, postgres: Postgres, tmp_path: Path
@@ -339,3 +258,41 @@ async def test_a_wrong_password_is_refused_and_not_quoted(
         await go(config(1, checkpoint_url_env=VARIABLE), tmp_path)
     assert "4712" not in str(caught.value)
     assert holding(tmp_path, "4712") == []
+
+
+@pytest.mark.parametrize("how", ["garbage", "cut", "another's", "gone", "unreadable"])
+async def test_checkpoints_that_are_damaged_are_made_again_from_what_is_done(
+    at: Replace, tmp_path: Path, how: str
+) -> None:
+    at("retrieve", 1, stop_by_signal)
+    assert await go(config(2), tmp_path) == "stopped"
+    file = tmp_path / "checkpoints.sqlite"
+    for each in tmp_path.glob("checkpoints.sqlite-*"):
+        each.unlink()
+    match how:
+        case "garbage":
+            file.write_bytes(os.urandom(9000))
+        case "cut":
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        case "another's":
+            file.write_text("not a database")
+        case "gone":
+            file.unlink()
+        case "unreadable":
+            with closing(sqlite3.connect(file)) as database, database:
+                database.execute("UPDATE checkpoints SET checkpoint = x'c1ff', type = 'msgpack'")
+    assert await go(config(2), tmp_path) == "finished"
+    assert set(Counter(steps(tmp_path)).values()) == {1}
+    assert ending(tmp_path)["stop_reason"] == "max_rounds"
+
+
+async def test_a_nodes_time_is_that_of_all_its_attempts(at: Replace, tmp_path: Path) -> None:
+    async def wait_and_fail(context: Context, state: State) -> Update:
+        await asyncio.sleep(0.2)
+        raise StorageError("no room")
+
+    at("tune", 1, wait_and_fail)
+    with pytest.raises(StorageError):
+        await go(config(1), tmp_path)
+    assert await go(config(1), tmp_path) == "finished"
+    assert node_seconds(tmp_path / "rounds" / "01")["tune"] >= 0.2

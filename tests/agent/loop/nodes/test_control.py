@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import agent.loop.nodes.control as node
-from agent.loop.node import node_seconds
+from agent.loop.manifest import node_seconds
 from agent.loop.nodes.decide import write_round
 from agent.run.context import Context
 from retrieval.errors import TuningError

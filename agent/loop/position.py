@@ -1,0 +1,67 @@
+"""Where a run stands: read from what is done (manifests, run.json), never from its checkpoints alone.
+
+A kill between a node's stored result and the next checkpoint leaves a state machine that seems to be at its end. And what failed
+for a passing reason (memory, a disk, a server away) is final for the state machine, but not for who starts the run again.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from agent.loop.manifest import Manifest, manifest_of, manifests
+from agent.loop.state import has_failed
+from retrieval.storage.files import read_json
+
+
+def is_finished(run: Path) -> bool:
+    """Whether all is done. The mark alone does not say so: a run can be killed between its mark and its last report."""
+    if read_json(run / "run.json")["state"] not in ("finished", "failed"):
+        return False
+    return any(manifest.done for manifest in manifests(run, "finish"))
+
+
+def reopen(run: Path, extended: bool) -> list[str]:
+    """Let the nodes that failed, and the controls that did, be tried again; where the run is `extended`, let the last round be
+    decided anew. Returns what was reopened, in words; nothing of it costs a paid answer. A kill in here leaves a run that is
+    reopened by the next call.
+    """
+    again = _failed(run)
+    if extended:
+        again += [each for each in manifests(run, "decide") if each.done and each.update.get("stop_reason")]
+    controls = failed_controls(run)
+    said = [f"{each.node} of round {each.round}" for each in again] + [
+        f"the control of {each.name}" for each in controls
+    ]
+    if not said:
+        return []
+    if controls:
+        again += [each for each in manifests(run, "control") if each.done][-1:]
+    for each in again:
+        each._replace(done=False, update={}).write()
+    for each in manifests(run, "finish"):
+        each.path.unlink()
+    for folder in controls:
+        (folder / "control" / "round.json").unlink()
+    return said
+
+
+def _failed(run: Path) -> list[Manifest]:
+    """Nodes that are done in that they failed; `control` and `finish` only hand that on."""
+    return [each for each in manifests(run) if each.done and has_failed(each.update.get("stop_reason"))]
+
+
+def failed_controls(run: Path) -> list[Path]:
+    """Folders of the rounds whose control was tried, and has no evaluation."""
+    tried = [path.parent for path in sorted((run / "rounds").glob("*/control/round.json"))]
+    return [folder.parent for folder in tried if not (folder / "evaluation.json").exists()]
+
+
+def tune_again(run: Path, number: int) -> None:
+    """Let a round's adapter, which is damaged, be tuned again from the samples that it was tuned on."""
+    manifest = Manifest.read(manifest_of(run / "rounds" / f"{number:02d}", "tune"))
+    manifest._replace(key="", done=False, update={}).write()
+
+
+def beginning(run: Path) -> dict[str, Any]:
+    """The state of a run that begins. Where its nodes are done, to begin is to walk to the first that is not: each gives the
+    result that its manifest holds."""
+    return {"run": str(run), "round": 0, "best_round": 0, "accuracies": [], "stop_reason": None}
