@@ -34,7 +34,7 @@ class NodeFunction(Protocol):
 
 
 class Node(NamedTuple):
-    """What a node works on: files in the round's folder, by name (inputs may lead out of it with `..`)."""
+    """What a node works on: files in the round's folder, by name (inputs may lead out of it with `..`, to the round before with `../{before}`)."""
 
     name: str
     inputs: Sequence[str]
@@ -98,7 +98,8 @@ async def run_once(context: Context, state: State, spec: Node, work: Work) -> Up
 
 
 def _key(context: Context, state: State, spec: Node, folder: Path) -> str:
-    files = [(name, file_digest(folder / name) if (folder / name).exists() else None) for name in spec.inputs]
+    names = [name.format(before=f"{state['round'] - 1:02d}") for name in spec.inputs]
+    files = [(name, file_digest(folder / name) if (folder / name).exists() else None) for name in names]
     return digest(
         [context.folder.id, spec.name, state["round"], state.get("best_round"), state.get("stop_reason"), files]
     )

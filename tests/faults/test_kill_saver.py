@@ -1,5 +1,6 @@
-"""A kill between the calls that store a run's position: the row `kill -9 before, inside, after publishing, after the checkpoint of
-every node` of the faults that must be survived."""
+"""A kill between the calls that store a run's position.
+
+Part of the row `kill -9 before, inside, after publishing, after the checkpoint of every node` of the faults to be survived."""
 
 import json
 import subprocess

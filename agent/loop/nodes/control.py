@@ -30,9 +30,10 @@ async def control(context: Context, state: State) -> Update:
                 f"[bold]round {number}[/bold] · its control: as many random samples, tuned the same way"
             )
             start = time.monotonic()
-            await _make(context, number)
+            failed = await _tried(context, number)
             seconds = {"control": round(time.monotonic() - start, 3)}
-            write_json(folder / "round.json", {"schema": 1, "round": number, "seconds": seconds})
+            record = {"schema": 1, "round": number, "seconds": seconds}
+            write_json(folder / "round.json", record | ({"error": failed} if failed else {}))
     return {} if state["stop_reason"] else {"round": state["round"] + 1}
 
 
@@ -46,6 +47,18 @@ def _rounds(context: Context, state: State) -> list[int]:
             return []
 
 
+async def _tried(context: Context, number: int) -> str | None:
+    """Make a control; why it failed, if it did. It is tried again when the run is started again, and not in every round."""
+    try:
+        await _make(context, number)
+    except (TuningError, AdapterError) as error:
+        what = "tuned" if isinstance(error, TuningError) else "asked"
+        context.folder.event("control_failed", round=number, error=str(error))
+        context.reporter.say(f"[red]the control could not be {what}:[/red] {escape(str(error))}")
+        return str(error)
+    return None
+
+
 async def _make(context: Context, number: int) -> None:
     data, folder = context.data, context.folder.control(number)
     chosen = select_random(data.pool.ids, len(union(context, number)), data.excluded, context.config.seed)
@@ -56,11 +69,6 @@ async def _make(context: Context, number: int) -> None:
     if helped:  # as many as the rounds asked for
         asked = without_steps(data.pool, ids)[:helped]
         await write_own_rationales(context, asked, folder / "rationales.jsonl")
-    try:
-        result = await tune_on(context, ids, folder, own_rationales(folder / "rationales.jsonl"))
-        note_figures(context, round=number, arm="control", **asdict(result))
-        await answer_sets(context, folder, number, folder / "adapter")
-    except (TuningError, AdapterError) as error:
-        what = "tuned" if isinstance(error, TuningError) else "asked"
-        context.folder.event("control_failed", round=number, error=str(error))
-        context.reporter.say(f"[red]the control could not be {what}:[/red] {escape(str(error))}")
+    result = await tune_on(context, ids, folder, own_rationales(folder / "rationales.jsonl"))
+    note_figures(context, round=number, arm="control", **asdict(result))
+    await answer_sets(context, folder, number, folder / "adapter")

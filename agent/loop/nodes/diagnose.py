@@ -23,7 +23,9 @@ from retrieval.errors import AdapterError
 from retrieval.storage.files import Log, forget_rows, read_jsonl, write_json
 
 
-@node(inputs=("../../items.jsonl",), outputs=("diagnoses.jsonl", "right.jsonl", "gaps.json"))
+@node(
+    inputs=("../../items.jsonl", "../{before}/answers.jsonl"), outputs=("diagnoses.jsonl", "right.jsonl", "gaps.json")
+)
 async def diagnose(context: Context, state: State) -> Update:
     """Diagnose the errors of the latest adapter, name the skills of right answers, and merge the names into gaps."""
     data, number = context.data, state["round"]

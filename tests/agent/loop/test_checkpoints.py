@@ -20,11 +20,12 @@ import pytest
 
 import agent.loop.checkpoints
 import agent.loop.node
+import agent.loop.nodes.control
 from agent.loop.manifest import node_seconds
 from agent.loop.node import Update, Work
 from agent.loop.state import State
 from agent.run.context import Context
-from retrieval.errors import ConfigError, StorageError
+from retrieval.errors import ConfigError, StorageError, TuningError
 from retrieval.storage.files import read_json, write_json
 from tests.agent.loop.cheap import cheapen, config, ending, go, steps
 
@@ -78,6 +79,24 @@ async def test_a_failed_node_is_tried_again_when_the_run_is_started_again(at: Re
     assert await go(config(2), tmp_path) == "finished"
     assert steps(tmp_path)[-1] == ("finish", 2)
     assert steps(tmp_path).count(("finish", 2)) == 1
+
+
+async def test_a_failed_control_is_tried_once_a_start_and_not_in_every_round(
+    at: Replace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    async def fail(context: Context, number: int) -> None:
+        tried.append(number)
+        raise TuningError("no memory")
+
+    monkeypatch.setattr(agent.loop.nodes.control, "_make", fail)
+    every = config(3, control="every")
+    assert await go(every, tmp_path) == "finished"
+    assert tried == [1, 2, 3]
+    assert await go(every, tmp_path) == "finished"
+    assert tried == [1, 2, 3, 1, 2, 3]
+    assert steps(tmp_path)[-2:] == [("control", 3), ("finish", 3)]
 
 
 async def test_a_run_that_cannot_begin_says_why_and_lets_go_of_its_folder(tmp_path: Path) -> None:
