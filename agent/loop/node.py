@@ -34,7 +34,8 @@ class NodeFunction(Protocol):
 
 
 class Node(NamedTuple):
-    """What a node works on: files in the round's folder, by name (inputs may lead out of it with `..`, to the round before with `../{before}`)."""
+    """What a node works on: files in the round's folder, by name (inputs may lead out of it with `..`, and to the round before by
+    `../{before}`)."""
 
     name: str
     inputs: Sequence[str]

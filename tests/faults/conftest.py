@@ -11,7 +11,7 @@ import pytest
 
 from agent.cli.init import render
 from agent.cli.microworld import make_data, world_config
-from retrieval.storage.files import read_jsonl
+from retrieval.storage.files import read_json, read_jsonl
 
 #: One thread each: on shared cores, threads that spin for each other make a small model's steps many times slower.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -94,10 +94,15 @@ class World:
     def _end(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, capture_output=True, text=True, timeout=self.longest, env=ENVIRONMENT)
 
-    def check_resumed(self, run: Path, killed: Counter[Point]) -> None:
-        """Resume a run whose nodes were killed so often at their work: it must end as if nothing had happened."""
-        resumed = self.run(run)
-        assert resumed.returncode == 0, resumed.stderr
+    def check_resumed(self, run: Path, killed: Counter[Point], resumed: int | None = None) -> None:
+        """A run whose nodes were killed so often at their work must end as if nothing had happened: it is resumed, or was,
+        with this exit code."""
+        if resumed is None:
+            ended = self.run(run)
+            resumed = ended.returncode
+            assert resumed == 0, ended.stderr
+        assert resumed == 0
+        assert read_json(run / "run.json")["state"] == "finished"
         assert results(run) == results(self.unbroken)
         again = nodes_started(run) - nodes_started(self.unbroken)
         assert again <= killed, f"repeated more than the nodes that were killed at work: {again}"

@@ -55,7 +55,8 @@ def kill_tuning() -> None:
     training_set.run_tuning = tune_a_little  # type: ignore[assignment, attr-defined]
 
 
-def main(config: str, run: str, name: str, number: int, when: str) -> None:
+def arm(name: str, number: int, when: str) -> None:
+    """Have this process die at a node of a round, as WHEN says."""
     run_once = node.run_once
 
     async def run_or_die(context: Any, state: Any, spec: Any, work: Any) -> Any:
@@ -76,6 +77,10 @@ def main(config: str, run: str, name: str, number: int, when: str) -> None:
         return update
 
     node.run_once = run_or_die
+
+
+def main(config: str, run: str, name: str, number: int, when: str) -> None:
+    arm(name, number, when)
     asyncio.run(drive(load_config(Path(config)), Path(run), "resume", Reporter(quiet=True)))
 
 
