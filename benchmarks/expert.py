@@ -31,7 +31,7 @@ from eval.microworld.expert.meaning import same_skill
 from eval.microworld.expert.phrasing import phrasings
 from eval.microworld.expert.recognise import Seen, decode, recognise
 from eval.microworld.expert.teacher import step_skills
-from eval.microworld.measuring import Reply, final_answer, generate
+from eval.microworld.pretraining.measuring import Reply, final_answer, generate
 from eval.microworld.programs import PROGRAMS
 from eval.microworld.questions import parse
 from eval.microworld.scene import RARE_SHAPES, Scene, Split, render

@@ -25,7 +25,7 @@ from agent.teacher.client import Teacher
 from agent.teacher.prompts.replies import DiagnosedError
 from benchmarks.expert import png, skill_of, teacher
 from eval.microworld import WEIGHTS
-from eval.microworld.measuring import Reply, accuracy, final_answer, generate
+from eval.microworld.pretraining.measuring import Reply, accuracy, final_answer, generate
 from eval.microworld.programs import GAP, KNOWN, RARE
 from eval.microworld.tasks import load_task, task_examples, task_names
 from retrieval.pool.rationale import parse_rationale

@@ -105,7 +105,7 @@ def student(
     seed: Annotated[int, typer.Option(help="Seed of the weights and of what is shown.")] = 0,
 ) -> None:
     """Make the student again by its recipe (about half an hour on two idle cores)."""
-    from eval.microworld.pretrain import Recipe, pretrain, print_line
+    from eval.microworld.pretraining.pretrain import Recipe, pretrain, print_line
 
     pretrain(Recipe(out=out, samples=samples, seed=seed), print_line)
 

@@ -11,11 +11,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from eval.microworld.dice import Dice
 from eval.microworld.examples import make_example
 from eval.microworld.mixture import GAP_STEPS, all_texts, batches, form_of, samples
-from eval.microworld.optimizer import Muon, orthogonalised
-from eval.microworld.pretrain import IMAGE_AT, Recipe, Trainer, pretrain, print_line
+from eval.microworld.pretraining.optimizer import Muon, orthogonalised
+from eval.microworld.pretraining.pretrain import IMAGE_AT, Recipe, Trainer, pretrain, print_line
+from eval.microworld.pretraining.seeing import pixels
 from eval.microworld.programs import GAP
 from eval.microworld.scene import RARE_SHAPES, render
-from eval.microworld.seeing import pixels
 from eval.microworld.solving import STEP_SKILLS
 from eval.microworld.student import IMAGE_TOKENS, make_model, prompt_text, reply_text, save_student, train_tokenizer
 

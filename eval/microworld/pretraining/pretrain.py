@@ -1,4 +1,4 @@
-"""The recipe of the student: `python -m eval.microworld.pretrain --out FOLDER`.
+"""The recipe of the student: `python -m eval.microworld.pretraining.pretrain --out FOLDER`.
 
 Stage 1 (`seeing`): the tower and projector learn to name what each cell holds. Stage 2: the language model and the
 projector learn questions and captions (`mixture`), the tower frozen. bf16 autocast, eager attention, compiled: about
@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
-from eval.microworld.measuring import accuracy
 from eval.microworld.mixture import SHAPES, Batch, all_texts, streamed
-from eval.microworld.optimizer import MuonAdamW, schedule
+from eval.microworld.pretraining.measuring import accuracy
+from eval.microworld.pretraining.optimizer import MuonAdamW, schedule
+from eval.microworld.pretraining.seeing import tower_features, train_tower
 from eval.microworld.programs import GAP, KNOWN, RARE, TEXT_KNOWN
-from eval.microworld.seeing import tower_features, train_tower
 from eval.microworld.student import IMAGE_TOKENS, make_model, make_processor, save_student, train_tokenizer
 from retrieval.storage.files import publish_folder
 

@@ -14,7 +14,7 @@ from transformers import LlavaForConditionalGeneration
 
 from eval.microworld.canvas import Canvas
 from eval.microworld.dice import Dice
-from eval.microworld.optimizer import MuonAdamW, schedule
+from eval.microworld.pretraining.optimizer import MuonAdamW, schedule
 from eval.microworld.scene import COLORS, COMMON_SHAPES, DIGITS, SIZES, Scene, Split, render
 
 KINDS = ("", *COMMON_SHAPES, *DIGITS)
