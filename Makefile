@@ -27,12 +27,15 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# A worker a core, with one thread each; what the workers share is made once.
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadgroup
+
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 # Slow, served and browser tests; those whose part is missing on the machine say why they are skipped.
 test-slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m 'slow or served or browser' -o timeout=1200 -rs $(ARGS)
+	$(BIN)/python -m pytest -m 'slow or served or browser' -o timeout=2400 -rs $(SIDE_BY_SIDE) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-vllm build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

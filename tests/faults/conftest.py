@@ -1,6 +1,7 @@
 """Small runs on the micro-world, in their own processes, to be broken in many ways."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -8,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from agent.cli.init import render
+from agent.cli.main import main
 from agent.cli.microworld import make_data, world_config
 from retrieval.storage.files import read_json, read_jsonl
+from tests.faults import killing
+from tests.faults.processes import call
 
 #: One thread each: on shared cores, threads that spin for each other make a small model's steps many times slower.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -59,40 +64,40 @@ class World:
 
     def __init__(self, folder: Path, name: str, settings: dict[str, Any], longest: float = 280) -> None:
         self.longest = longest
-        make_data(folder / "data", "arithmetic", 400)
         self.config = folder / f"{name}.yaml"
-        config = world_config(name, folder / "data", "arithmetic", 400, **settings)
-        shared = config.pool.model_copy(update={"store": folder / "pools"})
-        self.config.write_text(render(config.model_copy(update={"pool": shared})))
         self.unbroken = folder / "runs" / name
-        done = self.run(self.unbroken)
-        assert done.returncode == 0, done.stderr
+        #: The unbroken run as it was when a node began, by NODE-ROUND.
+        self.beginnings = folder / "beginnings" / name
+        with FileLock(folder / "lock"):
+            if self.beginnings.exists():  # another worker's, or an earlier call's
+                return
+            make_data(folder / "data", "arithmetic", 400)
+            config = world_config(name, folder / "data", "arithmetic", 400, **settings)
+            shared = config.pool.model_copy(update={"store": folder / "pools"})
+            self.config.write_text(render(config.model_copy(update={"pool": shared})))
+            shutil.rmtree(self.unbroken, ignore_errors=True)
+            scratch = folder / "scratch" / name
+            shutil.rmtree(scratch, ignore_errors=True)
+            done = call(killing.main, self.config, self.unbroken, None, "", scratch, longest=longest)
+            assert done.returncode == 0, done.stderr
+            self.beginnings.parent.mkdir(exist_ok=True)
+            scratch.rename(self.beginnings)
 
     def command(self, run: Path, *more: str) -> list[str]:
         return [sys.executable, "-m", "agent.cli.main", "run", str(self.config), "--run-dir", str(run), *more]
 
-    def run(self, run: Path, *more: str) -> subprocess.CompletedProcess[str]:
-        """Start or resume a run and wait for its end."""
-        return self._end(self.command(run, *more))
+    def run(self, run: Path, *more: str) -> "subprocess.CompletedProcess[str]":
+        """Start or resume a run by its command, and wait for its end."""
+        return call(command, self.command(run, *more)[3:], longest=self.longest)
 
     def kill(self, run: Path, point: Point, when: str) -> bool:
-        """Start or resume a run that dies at a named point; False if it never came there, and ended as it would."""
-        driver = [
-            sys.executable,
-            "-m",
-            "tests.faults.killing",
-            str(self.config),
-            str(run),
-            point[0],
-            str(point[1]),
-            when,
-        ]
-        died = self._end(driver)
+        """Start or resume a run that dies at a named point; False if it never came there, and ended as it would. A run that is
+        not there begins with the node that it is to die at: all before it is as it was in the unbroken run."""
+        if not run.exists():
+            shutil.copytree(self.beginnings / f"{point[0]}-{point[1]}", run)
+        died = call(killing.main, self.config, run, point, when, longest=self.longest)
         assert died.returncode in (-9, 0), f"was to be killed at {point}: {died.stderr[-2000:]}"
         return died.returncode == -9
-
-    def _end(self, command: list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, capture_output=True, text=True, timeout=self.longest, env=ENVIRONMENT)
 
     def check_resumed(self, run: Path, killed: Counter[Point], resumed: int | None = None) -> None:
         """A run whose nodes were killed so often at their work must end as if nothing had happened: it is resumed, or was,
@@ -112,9 +117,17 @@ class World:
         assert (run / "report.html").exists()
 
 
+def command(args: list[str]) -> None:
+    """`gaptutor` with these arguments, in this process."""
+    sys.argv[1:] = args
+    main()
+
+
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("world")
+def folder(shared: Path) -> Path:
+    folder = shared / "worlds"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""`python -m tests.faults.killing CONFIG RUN NODE ROUND WHEN`: a run that is killed (SIGKILL) at a named point.
+"""A run that is killed (SIGKILL) at a named point: a node, its round, and WHEN.
 
 WHEN: `before` the node's work; `inside:N` it, at the Nth thing that it writes (a row of a log, or a whole file before that is
 in place), or `inside:NAME`, at the first thing of that name; `tuning`, while the child process tunes; `published` (its manifest
@@ -7,8 +7,8 @@ is written, the checkpoint is not). A node that writes less than that is killed 
 
 import asyncio
 import os
+import shutil
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +79,21 @@ def arm(name: str, number: int, when: str) -> None:
     node.run_once = run_or_die
 
 
-def main(config: str, run: str, name: str, number: int, when: str) -> None:
-    arm(name, number, when)
-    asyncio.run(drive(load_config(Path(config)), Path(run), "resume", Reporter(quiet=True)))
+def keep_beginnings(run: Path, folder: Path) -> None:
+    """Copy the run to `folder`/NODE-ROUND when a node begins: what is there then is what a kill at that moment would leave."""
+    run_once = node.run_once
+
+    async def copy_and_run(context: Any, state: Any, spec: Any, work: Any) -> Any:
+        shutil.copytree(run, folder / f"{spec.name}-{state['round']}")
+        return await run_once(context, state, spec, work)
+
+    node.run_once = copy_and_run
 
 
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5])
+def main(config: Path, run: Path, point: tuple[str, int] | None, when: str, beginnings: Path | None = None) -> None:
+    """Start or resume a run that dies at `point`, or, if None, is copied to `beginnings` wherever a node begins."""
+    if point is not None:
+        arm(*point, when)
+    if beginnings is not None:
+        keep_beginnings(run, beginnings)
+    asyncio.run(drive(load_config(config), run, "resume", Reporter(quiet=True)))

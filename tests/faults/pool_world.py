@@ -1,6 +1,5 @@
 """Runs that make their pool themselves, in a fresh store, with a teacher over HTTP that counts what it is asked."""
 
-import multiprocessing
 import os
 import signal
 import time
@@ -23,6 +22,7 @@ from eval.microworld.expert import make_app
 from retrieval.storage.files import read_json, read_jsonl, write_json
 from tests.endpoint import Scripted, Seen, fail, served
 from tests.faults.killing_pool import Point, main
+from tests.faults.processes import PROCESSES
 
 #: Samples drawn; one more shows a validation item.
 DRAWN = 95
@@ -38,18 +38,6 @@ SETTINGS: dict[str, Any] = {
 
 #: Seconds in which a run must end; less than what the tests may take, else theirs would leave it running.
 LONGEST = 400
-
-#: Each run is a process of its own, forked from one in which all that takes seconds to import is there already.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    [
-        "tests.faults.killing_pool",
-        "agent.student.embedded",
-        "chromadb",
-        "sentence_transformers",
-        "training.families.families",
-    ]
-)
 
 
 def make_pool_data(folder: Path) -> None:
