@@ -21,7 +21,12 @@ from tests.small_models.fixtures import Made
 from training.families.families import Family, family_of, load_config, load_processor
 from training.lora.probes import FILE
 
-pytestmark = [pytest.mark.served, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [
+    pytest.mark.served,
+    pytest.mark.timeout(1800),
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.xdist_group("vLLM"),  # two servers would share what memory and cores there are
+]
 
 UNSERVED = ("paligemma",)
 #: Nats per token by which a score may differ: both engines compute in float32, and differ by hundredths of this at most. vLLM's

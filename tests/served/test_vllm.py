@@ -26,7 +26,12 @@ from agent.student.vllm.student import VllmStudent
 from retrieval.errors import StudentError
 from tests.served.conftest import PROMPT, make_config
 
-pytestmark = [pytest.mark.served, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [
+    pytest.mark.served,
+    pytest.mark.timeout(1800),
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.xdist_group("vLLM"),  # two servers would share what memory and cores there are
+]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
