@@ -20,7 +20,8 @@ from agent.loop.stopping import Signals
 from agent.report import write_report
 from agent.run.console import Reporter
 from agent.run.context import Context
-from agent.run.folder import IfExists, RunFolder
+from agent.run.folder import RunFolder
+from agent.run.resume import IfExists
 from retrieval.errors import BudgetError, GaptutorError, StorageError
 from retrieval.storage.files import read_json
 
@@ -48,7 +49,7 @@ async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Re
         return "finished"
     context = None
     try:
-        context = Context.build(config, folder, reporter)
+        context = Context.build(folder, reporter)
         folder.status(state="running", error=None)
         if config.teacher.price is None:
             reporter.say(_NO_PRICE.format(config.teacher.model))
