@@ -106,7 +106,9 @@ def start(config: RunConfig, path: Path, if_exists: IfExists, as_json: bool, aga
         print(json.dumps(found))
     reporter.table(table(found))
     hints = {
-        "finished": f"read why: {path}/report.html" + (f" · use it: {path}/best" if found["best_round"] else ""),
+        "finished": f"read why: {path}/report.html"
+        + (f" · use it: {path}/best" if found["best_round"] else "")
+        + (f" · more rounds: {again} --set max_rounds=MORE" if found["stop_reason"] == "max_rounds" else ""),
         "failed": f"{found['stop_reason']}; see {path}/events.jsonl",
         "stopped": f"stopped; go on with: {again}",
         "budget": f"stopped by its budget; go on with: {again} --set teacher.budget_usd=MORE",

@@ -14,8 +14,7 @@ from agent.pool.exclude import excluded
 from agent.pool.store import pool_and_index
 from agent.run.context import Context, Data
 from agent.run.error_budget import check_read
-from agent.run.inputs import check_pool, keep_items
-from agent.run.items import read_items
+from agent.run.items import keep_items, read_items
 from eval.scorers import make_scorer
 from eval.task import Item, Items
 from retrieval.errors import DataError
@@ -31,8 +30,6 @@ async def ensure_data(context: Context) -> None:
     why = escape(f"scored by `{scorer.name}` ({scorer.why})")
     context.reporter.say(f"  {len(items)} items, {len(holdout)} held out; {why}")
     with context.waiting("pool"):
-        # Before it is imported, and its skills are paid for.
-        await asyncio.to_thread(check_pool, context.folder, config)
         pool, index = await pool_and_index(context)
         # In threads, so that signals are heard.
         found = await asyncio.to_thread(excluded, context, pool, [*items, *holdout])
@@ -50,7 +47,8 @@ def _items(context: Context) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     _check_read(context, data.holdout or data.validation, extra)
     if data.holdout is not None:
         _check_apart(items, holdout, data.holdout)
-    keep_items(context.folder.path, items, holdout)
+    for note in keep_items(context.folder.path, items, holdout):
+        context.reporter.say(f"  [yellow]{escape(note)}[/yellow]")
     aside = [*read.set_aside, *extra.set_aside]
     context.folder.status(set_aside=[asdict(each) for each in aside])
     return items, holdout

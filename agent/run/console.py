@@ -82,7 +82,7 @@ class Reporter:
         columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         hidden = self.quiet or not self.console.is_terminal
         with Progress(*columns, console=self.console, transient=True, disable=hidden) as progress:
-            task = progress.add_task(what, total=None)
+            task = progress.add_task(visible(what), total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
         self.say(f"  {what}: {time.monotonic() - start:.1f} s")
 

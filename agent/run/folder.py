@@ -24,7 +24,17 @@ from agent.run import wording
 from agent.run.lock import take
 from agent.run.machine import resolved
 from agent.run.mend import mend
-from agent.run.resume import SCHEMA, IfExists, extends, goes_on, has_answers, read_config, settled, unknown_keys
+from agent.run.resume import (
+    SCHEMA,
+    IfExists,
+    check_schema,
+    extends,
+    goes_on,
+    has_answers,
+    read_config,
+    settled,
+    unknown_keys,
+)
 from agent.teacher.ledger.journal import Journal, Usage, set_before
 from agent.teacher.prompts.own import Prompts, load_prompts
 from retrieval.errors import RunError
@@ -128,11 +138,12 @@ def _now() -> str:
 def _prepare(path: Path, config: RunConfig, prompts: Prompts, if_exists: IfExists) -> tuple[RunConfig, list[str]]:
     """Make what a run folder begins with, or check what is there. Returns the configuration that the run has, and what was done
     that its user would want to know."""
-    starts_over = if_exists in _EMPTYING
     notes = []
-    if not starts_over:
+    if if_exists not in _EMPTYING:
         _finish_emptying(path)
-        notes = mend(path)
+        if if_exists == "resume":
+            check_schema(path)
+            notes = mend(path, config.review)
         if goes_on(path, config, prompts, if_exists):
             return _go_on(path, config, prompts, notes)
         if not (path / "run.json").exists() and has_answers(path):

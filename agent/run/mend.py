@@ -52,12 +52,13 @@ def _damage_of(file: Path) -> DataError | None:
     return None
 
 
-def mend(path: Path) -> list[str]:
-    """Mend a run folder that this process holds; says of each file what was wrong and what becomes of it. Raises DataError if
-    run.json can be made from nothing, StorageError."""
+def mend(path: Path, review: bool) -> list[str]:
+    """Mend a run folder that this process holds; says of each file what was wrong and what becomes of it. `review`: a person
+    may have written in gaps.json, and is told instead. Raises DataError if there is nothing that run.json could be made from,
+    StorageError."""
     said = []
     for file, error in list(damage(path)):
-        if file.name == "run.json":
+        if file.name == "run.json" or (review and file.name == "gaps.json"):
             continue
         if file.name in _EXCLUDED:
             for name in _EXCLUDED:
@@ -76,8 +77,8 @@ def mend(path: Path) -> list[str]:
 
 
 def _do_again(folder: Path) -> None:
-    """Mark the nodes of a round as not done."""
-    for manifest in folder.glob(".manifests/*.json"):
+    """Mark the nodes of a round as not done, and the end of the run."""
+    for manifest in {*folder.glob(".manifests/*.json"), *folder.parent.glob("*/.manifests/finish.json")}:
         if not _damage_of(manifest):
             write_json(manifest, {**read_object(manifest), "done": False})
 

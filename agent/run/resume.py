@@ -97,8 +97,8 @@ def has_answers(path: Path) -> bool:
 
 def check_schema(path: Path) -> None:
     """Raise RunError if the folder is of a newer version than this one can go on with."""
-    made = read_object(path / "run.json").get("schema", 1)
-    if not isinstance(made, int) or made > SCHEMA:
+    made = RunRecords(path).status.get("schema") if (path / "run.json").exists() else None
+    if isinstance(made, int) and made > SCHEMA:
         raise RunError(
             f"{path} was made by a newer gaptutor (its run.json has schema {made}, this one knows {SCHEMA}); go on with that "
             "one, or name another folder with --run-dir"
