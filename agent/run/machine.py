@@ -6,7 +6,7 @@ from retrieval.errors import ConfigError
 
 def resolved(config: RunConfig) -> RunConfig:
     """The configuration with what `auto` stands for on this machine: the student's engine and precision, and the precision of
-    tuning. Raises ConfigError."""
+    tuning. On vLLM the student's precision stays what vLLM makes of the model's own. Raises ConfigError."""
     # Imported here because it takes seconds: a second process on a run must hear at once that it is held.
     from agent.student import engine_of
     from training.families.families import resolve_dtype
@@ -14,7 +14,9 @@ def resolved(config: RunConfig) -> RunConfig:
     def dtype(name: str) -> str:
         return str(resolve_dtype(name)).removeprefix("torch.")
 
-    student = {"engine": engine_of(config.student), "dtype": dtype(config.student.dtype)}
+    student = {"engine": engine_of(config.student)}
+    if student["engine"] == "embedded":
+        student["dtype"] = dtype(config.student.dtype)
     return config.model_copy(
         update={
             "student": config.student.model_copy(update=student),

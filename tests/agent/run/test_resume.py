@@ -198,6 +198,11 @@ def test_auto_is_what_it_stood_for_when_the_run_began(tmp_path: Path) -> None:
         reopened(run, config(student={"model": "student", "dtype": "float32"}))
 
 
+def test_the_precision_of_a_student_on_vllm_is_left_to_vllm(tmp_path: Path) -> None:
+    run = began(tmp_path / "run", config(student={"model": "student", "vllm": {"url": "http://127.0.0.1:1"}}))
+    assert (read_config(run).student.engine, read_config(run).student.dtype) == ("vllm", "auto")
+
+
 @pytest.mark.parametrize(
     ("before", "after", "named"),
     [
