@@ -168,7 +168,9 @@ def _prepare(path: Path, config: RunConfig, prompts: Prompts, if_exists: IfExist
 def _go_on(path: Path, config: RunConfig, prompts: Prompts, notes: list[str]) -> tuple[RunConfig, list[str]]:
     """Bring what a folder says about its run up to date."""
     config, status = settled(config, read_config(path)), read_object(path / "run.json")
-    if status.get("state") != "finished" or extends(path, config):
+    # A kill between an extension's first change and its first step leaves the mark of the end, but not its manifest.
+    ended = status.get("state") == "finished" and any(path.glob("rounds/*/.manifests/finish.json"))
+    if not ended or extends(path, config):
         config = resolved(config)
         if unknown := unknown_keys(path):
             notes = [

@@ -174,11 +174,22 @@ def test_a_finished_run_is_extended_if_rounds_and_patience_are_left(
 ) -> None:
     two = config(max_rounds=2)
     run = began(tmp_path / "run", two, rounds=2, state="finished", stop_reason=reason, best_round=best)
+    write_json(run / "rounds" / "02" / ".manifests" / "finish.json", {"schema": 1, "key": "k", "done": True})
     given = config(**{"max_rounds": 2, **changes})
     assert extends(run, given) is extended
     reopened(run, given)
     assert read_config(run).max_rounds == (given.max_rounds if extended else 2), "the run holds what it runs under"
     assert extends(run, given) is extended, "also if it was killed at once"
+
+
+def test_an_extension_that_was_killed_at_once_may_be_taken_back(tmp_path: Path) -> None:
+    run = began(
+        tmp_path / "run", config(max_rounds=2), rounds=2, state="finished", stop_reason="max_rounds", best_round=1
+    )
+    reopened(run, config(max_rounds=4))
+    assert read_config(run).max_rounds == 4
+    reopened(run, config(max_rounds=2))
+    assert read_config(run).max_rounds == 2
 
 
 def test_a_stopped_run_is_not_extended_but_gone_on_with(tmp_path: Path) -> None:
