@@ -1,10 +1,11 @@
 """Damage of a run folder's own files: found, and mended where the other files of the run, or its nodes, can make them again.
 
 A node whose results are damaged is marked as not done, and does again what is missing of them. run.json comes back from
-events.jsonl and the manifests. Not mended, but named with the line that is wrong: what was paid for (the journal) and what a run
-is held against (config.yaml, items.jsonl, pictures.jsonl).
+events.jsonl and the manifests. Not mended, but named with what is wrong: what was paid for (the journal), config.yaml, and gaps.json
+if a person may have written in it. Items and pictures are compared with the user's, see `agent.run.items`.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,17 +50,21 @@ def _damage_of(file: Path) -> DataError | None:
                 pass
     except DataError as error:
         return error
+    except OSError as error:
+        return DataError(f"{file} cannot be read: {error.strerror or error}; change its permissions")
     return None
 
 
 def mend(path: Path, review: bool) -> list[str]:
     """Mend a run folder that this process holds; says of each file what was wrong and what becomes of it. `review`: a person
-    may have written in gaps.json, and is told instead. Raises DataError if there is nothing that run.json could be made from,
-    StorageError."""
+    may have written in gaps.json, and is told instead. Raises DataError for what cannot be read at all, and if there is nothing
+    that run.json could be made from; StorageError."""
     said = []
     for file, error in list(damage(path)):
         if file.name == "run.json" or (review and file.name == "gaps.json"):
             continue
+        if not (file.is_file() and os.access(file, os.R_OK)):
+            raise error  # what it holds may be whole
         if file.name in _EXCLUDED:
             for name in _EXCLUDED:
                 (path / name).unlink(missing_ok=True)

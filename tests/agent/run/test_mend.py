@@ -52,6 +52,17 @@ def test_what_a_node_makes_is_made_again(run: Path, name: str, held: bytes) -> N
     assert said(run) == summary(run)["damage"] == []
 
 
+@pytest.mark.parametrize("name", ["evaluation.json", "answers.jsonl"])
+def test_what_cannot_be_read_at_all_is_named_and_left(run: Path, name: str) -> None:
+    path = run / "rounds" / "00" / name
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DataError, match=rf"{name} cannot be read: Is a directory"):
+        said(run)
+    assert path.is_dir()
+    assert len(summary(run)["damage"]) == 1
+
+
 def test_a_run_that_is_refused_is_not_mended(run: Path) -> None:
     path = run / "rounds" / "00" / "evaluation.json"
     path.write_bytes(CUT)
