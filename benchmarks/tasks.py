@@ -103,7 +103,7 @@ async def one(options: argparse.Namespace, task: str, seed: int) -> dict[str, An
         "ours": _measured(rounds[best], part),
         "seconds": status["seconds"],
     }
-    context = Context.build(config, RunFolder.open(run, config), Reporter(quiet=True))
+    context = Context.build(RunFolder.open(run, config), Reporter(quiet=True))
     try:
         await ensure_data(context)
         kept = best or len(rounds) - 1

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from agent.cli import microworld as cli_microworld
 from agent.config.loading import load_config
 from agent.config.schema import RunConfig
-from agent.run.folder import IfExists
+from agent.run.console import Reporter, terminal, visible
+from agent.run.resume import IfExists
 from retrieval.errors import GaptutorError
 
 app = typer.Typer(
@@ -41,7 +41,12 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one value of the configuration.")
 ]
 Existing = Annotated[
-    str, typer.Option("--if-exists", metavar="resume|raise|delete", help="What to do with a run folder that is there.")
+    IfExists,
+    typer.Option(
+        "--if-exists",
+        help="What to do with a run that is there: resume it; raise, that is refuse; delete it and start over, but keep the "
+        "teacher's replies, which are paid for; delete-all: those too.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
@@ -75,33 +80,24 @@ def run(
     raise typer.Exit(start(loaded, path, if_exists, as_json, again))
 
 
-def _estimate(config: RunConfig, path: Path, if_exists: str, as_json: bool) -> None:
+def _estimate(config: RunConfig, path: Path, if_exists: IfExists, as_json: bool) -> None:
     from agent.estimate import estimate, show_estimate
-    from agent.run.console import Reporter
 
-    found = estimate(config, path, _choice(if_exists), Reporter(quiet=as_json))
+    found = estimate(config, path, if_exists, Reporter(quiet=as_json))
     if as_json:
         print(json.dumps(found))
     else:
-        show_estimate(found, Console())
+        show_estimate(found, terminal())
 
 
-def _choice(if_exists: str) -> IfExists:
-    if if_exists not in ("resume", "raise", "delete"):
-        raise typer.BadParameter("choose resume, raise or delete", param_hint="--if-exists")
-    return if_exists  # type: ignore[return-value]
-
-
-def start(config: RunConfig, path: Path, if_exists: str, as_json: bool, again: str) -> int:
+def start(config: RunConfig, path: Path, if_exists: IfExists, as_json: bool, again: str) -> int:
     """Drive a run and print how it ended; `again` is the command that goes on with it. Returns the exit code."""
-    choice = _choice(if_exists)
     from agent.loop.drive import drive
-    from agent.run.console import Reporter
     from agent.run.summary import summary, table
 
     reporter = Reporter()
     try:
-        ending = asyncio.run(drive(config, path, choice, reporter))
+        ending = asyncio.run(drive(config, path, if_exists, reporter))
     except (KeyboardInterrupt, asyncio.CancelledError):
         reporter.say(escape(f"stopped; go on with: {again}"))
         raise
@@ -110,7 +106,9 @@ def start(config: RunConfig, path: Path, if_exists: str, as_json: bool, again: s
         print(json.dumps(found))
     reporter.table(table(found))
     hints = {
-        "finished": f"read why: {path}/report.html" + (f" · use it: {path}/best" if found["best_round"] else ""),
+        "finished": f"read why: {path}/report.html"
+        + (f" · use it: {path}/best" if found["best_round"] else "")
+        + (f" · more rounds: {again} --set max_rounds=MORE" if found["stop_reason"] == "max_rounds" else ""),
         "failed": f"{found['stop_reason']}; see {path}/events.jsonl",
         "stopped": f"stopped; go on with: {again}",
         "budget": f"stopped by its budget; go on with: {again} --set teacher.budget_usd=MORE",
@@ -133,7 +131,7 @@ def show(
     if as_json:
         print(json.dumps(found))
     else:
-        Console().print(table(found))
+        terminal().print(table(found))
 
 
 @app.command()
@@ -168,13 +166,12 @@ def evaluate(
 ) -> None:
     """Answer a test set with the student, with or without an adapter, and print its accuracy."""
     from agent.evaluation.answering import evaluate_file
-    from agent.run.console import Reporter
 
     result = asyncio.run(evaluate_file(load_config(config, set_), items, adapter, out, Reporter(quiet=as_json)))
     if as_json:
         print(json.dumps(result))
     else:
-        print("\n".join(_evaluated(result)))
+        print(visible("\n".join(_evaluated(result))))
 
 
 def _evaluated(result: dict[str, Any]) -> list[str]:
@@ -209,7 +206,7 @@ def init(
     from agent.cli.init import write_config
 
     for line in write_config(validation, student, teacher, pool, images, out, force):
-        print(line)
+        print(visible(line))
 
 
 @app.command()
@@ -218,8 +215,8 @@ def prompts(folder: Annotated[Path, typer.Argument(help="Where to write them.")]
     from agent.teacher.prompts.own import write_prompts
 
     for path in write_prompts(folder):
-        print(path)
-    print(f"change what you like and delete the rest; then set teacher.prompts to {folder}")
+        print(visible(str(path)))
+    print(visible(f"change what you like and delete the rest; then set teacher.prompts to {folder}"))
 
 
 @app.command()
@@ -242,7 +239,7 @@ def doctor(
     if as_json:
         print(json.dumps([check._asdict() for check in found]))
     else:
-        console = Console()
+        console = terminal()
         for check in found:
             mark = (
                 "[green]ok[/green]     "
@@ -264,10 +261,10 @@ def main(argv: list[str] | None = None) -> None:
     try:
         app(argv, standalone_mode=True)
     except GaptutorError as error:
-        print(f"gaptutor: {error}", file=sys.stderr)
+        print(visible(f"gaptutor: {error}"), file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:  # of a disk or a path that no border of ours has named
-        print(f"gaptutor: {error}", file=sys.stderr)
+        print(visible(f"gaptutor: {error}"), file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -10,6 +10,7 @@ import typer
 
 from agent.config.loading import parse_config
 from agent.config.schema import RunConfig
+from agent.run.console import visible
 from retrieval.errors import ConfigError
 
 app = typer.Typer(help="A small world with a student that has true gaps, to try things on.", no_args_is_help=True)
@@ -42,11 +43,11 @@ def make_data(folder: Path, task: str, pool: int) -> None:
     from eval.microworld.export import write_items
     from eval.microworld.pool import make_pool
     from eval.microworld.tasks import load_task
-    from retrieval.storage.files import read_json, write_json
+    from retrieval.storage.files import read_object, write_json
 
     found = load_task(task)
     items = folder / found.name
-    if not (items / "task.json").exists() or read_json(items / "task.json") != asdict(found):
+    if not (items / "task.json").exists() or read_object(items / "task.json") != asdict(found):
         for part in ("validation", "holdout"):
             write_items(found, part, items)
         write_json(items / "task.json", asdict(found))
@@ -95,7 +96,7 @@ def make(
     name = load_task(task).name
     path = folder / f"{name}.yaml"
     write_text(path, render(world_config(name, folder, task, pool)))
-    print(f"wrote {path}; next: gaptutor run {path}")
+    print(visible(f"wrote {path}; next: gaptutor run {path}"))
 
 
 @app.command()

@@ -303,7 +303,7 @@ class TuningConfig(Section):
     """Samples per optimiser step, over all devices."""
     micro_batch_size: int | None = Field(None, ge=1)
     """Samples per device at one time; if empty, the whole batch, halved when memory runs out."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of the forward pass (the adapter itself is float32); `auto` takes bfloat16 where the machine is quick at it."""
     max_length: int = Field(2048, ge=16)
     """Longest sample, in tokens with those of its images; longer ones are set aside and counted."""

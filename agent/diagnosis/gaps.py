@@ -13,7 +13,7 @@ from agent.run.context import Context
 from agent.run.error_budget import check_teacher
 from retrieval.errors import DataError
 from retrieval.selection.needs import Gap, Sibling, gap_id
-from retrieval.storage.files import read_json
+from retrieval.storage.files import read_object
 
 
 class Gaps(NamedTuple):
@@ -101,7 +101,7 @@ def write_form(gaps: Gaps, counts: Mapping[str, int]) -> dict[str, Any]:
 
 def read_gaps(path: Path) -> Gaps:
     """Read gaps.json, which a person may have edited. Raises DataError saying what is wrong with it."""
-    raw = read_json(path)
+    raw = read_object(path)
     try:
         gaps = tuple(Gap.from_row(each) for each in raw["gaps"])
         return Gaps(gaps, tuple(Sibling.from_row(each) for each in raw["siblings"]))

@@ -61,7 +61,7 @@ class Earlier:
         """Mean tokens of a kind of request, None if there was none, or if the endpoint did not report any. What is asked
         at the start, to see that the teacher is there, is shorter than others of its kind and left out."""
         rows = [row for row in self._journal if row.get("kind") == kind]
-        return mean_tokens(row for row in rows if kind == "judge" or row.get("scope") != _scope(0))
+        return mean_tokens(row for row in rows if kind == "judge" or not str(row.get("scope")).endswith(_scope(0)))
 
     def steps_found(self, locator: str) -> list[int | None]:
         """The step of each diagnosis that a locator made in the last round that has any, None where it found none."""

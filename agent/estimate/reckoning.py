@@ -14,8 +14,8 @@ from agent.estimate.pool import Naming, naming
 from agent.estimate.tokens import LETTERS, Error, Sizes, tokens_of
 from agent.run.console import Reporter
 from agent.run.error_budget import check_read
-from agent.run.folder import IfExists, goes_on
 from agent.run.items import read_items
+from agent.run.resume import IfExists, extends, goes_on
 from agent.teacher.ledger.journal import Journal
 from agent.teacher.prompts.own import load_prompts
 from eval.answers import Answer
@@ -44,7 +44,7 @@ def estimate(config: RunConfig, path: Path, if_exists: IfExists, reporter: Repor
         named = naming(config, path, prompts, sizes, advance)
     said.measured.append(f"{len(read.items)} items, {len(read.holdout)} held out; {_of_pool(named)}")
     number = earlier.number if earlier else None
-    finished = earlier is not None and earlier.finished
+    finished = earlier is not None and earlier.finished and not extends(path, config)
     judged = judged_answers(read, scorer)
     sets = 2 if config.control == "every" else 1
     outlook = None if finished else foresee(config, len(read.items), judged * sets, earlier, said)

@@ -4,11 +4,9 @@ All of it is made once and found again; the pool's part lies in a store that run
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.markup import escape
 
@@ -16,14 +14,10 @@ from agent.pool.exclude import excluded
 from agent.pool.store import pool_and_index
 from agent.run.context import Context, Data
 from agent.run.error_budget import check_read
-from agent.run.items import read_items
+from agent.run.items import keep_items, read_items
 from eval.scorers import make_scorer
 from eval.task import Item, Items
-from retrieval.errors import DataError, RunError
-from retrieval.storage.files import (
-    read_jsonl,
-    write_jsonl,
-)
+from retrieval.errors import DataError
 
 
 async def ensure_data(context: Context) -> None:
@@ -31,7 +25,7 @@ async def ensure_data(context: Context) -> None:
     if context.made is not None:
         return
     config = context.config
-    items, holdout = _items(context)
+    items, holdout = await asyncio.to_thread(_items, context)
     scorer = make_scorer(config.data.scorer, [*items, *holdout], config.data.tolerance)
     why = escape(f"scored by `{scorer.name}` ({scorer.why})")
     context.reporter.say(f"  {len(items)} items, {len(holdout)} held out; {why}")
@@ -39,7 +33,9 @@ async def ensure_data(context: Context) -> None:
         pool, index = await pool_and_index(context)
         # In threads, so that signals are heard.
         found = await asyncio.to_thread(excluded, context, pool, [*items, *holdout])
-    context.folder.status(pool=str(pool.folder), scorer={"name": scorer.name, "why": scorer.why}, excluded=len(found))
+    context.folder.status(
+        pool=str(pool.folder), pool_key=pool.key, scorer={"name": scorer.name, "why": scorer.why}, excluded=len(found)
+    )
     context.made = Data(items, holdout, scorer, pool, index, frozenset(found))
 
 
@@ -51,10 +47,8 @@ def _items(context: Context) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     _check_read(context, data.holdout or data.validation, extra)
     if data.holdout is not None:
         _check_apart(items, holdout, data.holdout)
-    rows = [{**item.to_row(), "holdout": False} for item in items] + [
-        {**item.to_row(), "holdout": True} for item in holdout
-    ]
-    _keep(context.folder.path / "items.jsonl", rows)
+    for note in keep_items(context.folder.path, items, holdout):
+        context.reporter.say(f"  [yellow]{escape(note)}[/yellow]")
     aside = [*read.set_aside, *extra.set_aside]
     context.folder.status(set_aside=[asdict(each) for each in aside])
     return items, holdout
@@ -69,16 +63,6 @@ def _check_apart(items: Sequence[Item], holdout: Sequence[Item], path: Path) -> 
                 f"{path}: item {item.id} of the holdout is in the validation set too "
                 f"({asked[item.prompt_text, item.images]}); a holdout must hold other items, so remove it from one of them"
             )
-
-
-def _keep(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the run's items, or see that they are those it began with. Raises RunError."""
-    if path.exists() and [*read_jsonl(path)] != json.loads(json.dumps(rows)):
-        raise RunError(
-            f"the items have changed since {path.parent} began, so its rounds could not be compared; put the old files back, "
-            "or start over with --if-exists delete"
-        )
-    write_jsonl(path, rows)
 
 
 def _check_read(context: Context, path: Path, read: Items) -> None:

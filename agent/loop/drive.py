@@ -20,7 +20,8 @@ from agent.loop.stopping import Signals
 from agent.report import write_report
 from agent.run.console import Reporter
 from agent.run.context import Context
-from agent.run.folder import IfExists, RunFolder
+from agent.run.folder import RunFolder
+from agent.run.resume import IfExists, extends
 from retrieval.errors import BudgetError, GaptutorError, RunError, StorageError
 from retrieval.storage.files import read_json
 
@@ -45,16 +46,16 @@ async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Re
     folder = RunFolder.open(path, config, if_exists)
     context = None
     try:
-        reopened = reopen(folder.path, extended=False)
+        reopened = reopen(folder.path, extends(folder.path, folder.config))
         if is_finished(folder.path):
             return "finished"
-        context = Context.build(config, folder, reporter)
+        context = Context.build(folder, reporter)
         folder.status(state="running", error=None)
         if reopened:
             reporter.say(f"  trying again: {', '.join(reopened)}")
         if config.teacher.price is None:
             reporter.say(_NO_PRICE.format(config.teacher.model))
-        ending = await _walk(context, anew=bool(reopened))
+        ending = await _walk(context, anew=bool(reopened or folder.notes))
         if ending != "finished":  # `finish` has noted that, with the figures
             _leave(folder, state=ending)
         return ending

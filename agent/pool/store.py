@@ -9,15 +9,20 @@ from rich.markup import escape
 from agent.config.schema import RunConfig
 from agent.pool.annotate import annotate_pool
 from agent.run.context import Context
+from agent.run.folder import RunFolder
+from agent.run.resume import has_answers
 from agent.teacher.prompts.own import Prompts
+from retrieval.errors import RunError
 from retrieval.index.skill_index import SkillIndex
 from retrieval.pool.pool import Pool
-from retrieval.storage.files import digest, storage_errors
+from retrieval.storage.files import digest, read_object, storage_errors
 
 
 async def pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
-    """Make, or open, the pool of the configuration and the index of its skills. Raises PoolError, TeacherError, ConfigError."""
+    """Make, or open, the pool of the configuration and the index of its skills. Raises PoolError, TeacherError, ConfigError,
+    and RunError if the run selects from another pool."""
     config, store = context.config, pool_store(context.config, context.folder.path)
+    await asyncio.to_thread(check_pool, context.folder, config)
     with storage_errors(store):
         store.mkdir(parents=True, exist_ok=True)
     # One process at a time makes pools in a store; others wait here.
@@ -50,6 +55,22 @@ async def pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
     finally:
         await lock.release()
     return pool, index
+
+
+def check_pool(folder: RunFolder, config: RunConfig) -> None:
+    """See, before a pool is imported and its skills are paid for, that it is the one that the run selects from. Raises RunError,
+    PoolError."""
+    key = Pool.key_of(config.pool.path, config.pool.images, config.pool.limit, config.seed)
+    status = read_object(folder.path / "run.json")
+    began = status.get("pool_key")
+    # A run from before keys were noted down has the pool's folder, whose name ends with twelve digits of it.
+    same = key == began if began else str(status.get("pool") or key[:12]).endswith(key[:12])
+    if not same and has_answers(folder.path):
+        raise RunError(
+            f"the pool {config.pool.path} has changed since {folder.path} began, and its samples were selected from the old one; "
+            "put the old file back, or start over with --if-exists delete"
+        )
+    folder.status(pool_key=key)
 
 
 def pool_store(config: RunConfig, run: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from agent.report.headline import figures
 from agent.run import wording
 from agent.run.reading import RoundRecords, Row, RunRecords
-from agent.run.summary import annotation, usage
+from agent.run.summary import annotation, paid_before, usage
 from eval.statistics import wilson
 
 #: Rows shown of a table; the rest is summed up in one line.
@@ -183,7 +183,7 @@ class CostRow(NamedTuple):
 
 
 class CostTable(NamedTuple):
-    """Phases, rows, the last of them the sum, and what naming the pool's skills took of other runs, in words."""
+    """Phases, rows, the last of them the sum, and what else was paid, by other runs, in words."""
 
     phases: list[str]
     rows: list[CostRow]
@@ -212,7 +212,9 @@ def cost_table(run: RunRecords) -> CostTable:
     total["cost_usd"] = None if None in costs else sum(costs)
     spent = {phase: sum(each.get(phase, 0.0) for each in seconds) for phase in phases}
     rows.append(_cost_row("all", total, spent, phases))
-    return CostTable(phases, rows, _of_other_runs(naming))
+    before = paid_before(run)
+    said = [_of_other_runs(naming), wording.paid_before(**before) if before else ""]
+    return CostTable(phases, rows, " ".join(filter(None, said)))
 
 
 def _of_other_runs(naming: Row | None) -> str:

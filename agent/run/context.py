@@ -13,7 +13,9 @@ from rich.markup import escape
 
 from agent.config.schema import RunConfig
 from agent.run.console import Reporter
-from agent.run.folder import RunFolder, read_config
+from agent.run.folder import RunFolder
+from agent.run.machine import check_machine
+from agent.run.resume import read_config
 from agent.student import make_student
 from agent.student.engine import Student
 from agent.teacher.batch.ahead import Questions
@@ -46,9 +48,15 @@ class Context:
     in_batches: bool = False
 
     @classmethod
-    def build(cls, config: RunConfig, folder: RunFolder, reporter: Reporter) -> Self:
-        """Everything that a run needs; nothing is loaded or asked before it is used."""
+    def build(cls, folder: RunFolder, reporter: Reporter) -> Self:
+        """Everything that a run needs; nothing is loaded or asked before it is used. Raises ConfigError if this machine
+        has not what the run began with."""
         folder.event("process_started")
+        for note in folder.notes:
+            folder.event("folder", said=note)
+            reporter.say(f"  [yellow]{escape(note)}[/yellow]")
+        config = folder.config
+        check_machine(config)
         return cls(
             config=config,
             folder=folder,
@@ -68,8 +76,7 @@ class Context:
     async def shared(cls, run: Path) -> "Context":
         """The context of a run that a tool such as LangGraph Studio drives by its folder; one per process and folder."""
         if run not in _SHARED:
-            config = read_config(run)
-            _SHARED[run] = cls.build(config, RunFolder.open(run, config), Reporter(quiet=True))
+            _SHARED[run] = cls.build(RunFolder.open(run, read_config(run)), Reporter(quiet=True))
         return _SHARED[run]
 
     @property

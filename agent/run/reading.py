@@ -6,12 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
-from agent.run.folder import is_held
-from retrieval.errors import DataError, RunError
-from retrieval.storage.files import iter_jsonl, read_json
+from agent.config.loading import read_yaml
+from agent.run.lock import is_held
+from agent.run.mend import damage
+from retrieval.errors import ConfigError, DataError, RunError
+from retrieval.storage.files import iter_jsonl, read_object
 
 Row = dict[str, Any]
 
@@ -26,17 +25,17 @@ class RoundRecords:
     @cached_property
     def evaluation(self) -> Row:
         """evaluation.json, {} while the round is not evaluated."""
-        return read_object(self.folder / "evaluation.json")
+        return object_at(self.folder / "evaluation.json")
 
     @cached_property
     def record(self) -> Row:
         """round.json, {} before the round is decided."""
-        return read_object(self.folder / "round.json")
+        return object_at(self.folder / "round.json")
 
     @cached_property
     def gaps(self) -> Row:
         """gaps.json, {} in round 0."""
-        return read_object(self.folder / "gaps.json")
+        return object_at(self.folder / "gaps.json")
 
     @cached_property
     def answers(self) -> dict[str, Row]:
@@ -81,16 +80,15 @@ class RunRecords:
     @cached_property
     def status(self) -> Row:
         """run.json."""
-        return read_object(self.path / "run.json")
+        return object_at(self.path / "run.json")
 
     @cached_property
     def config(self) -> Row:
         """config.yaml as plain data; not checked, so that a run of another version can still be read."""
         try:
-            found = YAML(typ="safe").load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, ValueError, YAMLError):
+            return read_yaml(self.path / "config.yaml")
+        except (OSError, ConfigError):
             return {}
-        return found if isinstance(found, dict) else {}
 
     def setting(self, section: str, key: str) -> Any:
         """A value of the configuration, None if it is not there."""
@@ -122,18 +120,29 @@ class RunRecords:
         return found if isinstance(found, int) else 0
 
     @cached_property
+    def damage(self) -> list[str]:
+        """What is wrong with the files that cannot be read, a sentence each."""
+        found = [str(error) for _, error in damage(self.path)]
+        try:
+            read_yaml(self.path / "config.yaml")
+        except ConfigError as error:
+            found.append(str(error))
+        except OSError:
+            pass
+        return found
+
+    @cached_property
     def items(self) -> dict[str, Row]:
         """Item id -> item."""
         return {str(row.get("id")): row for row in read_rows(self.path / "items.jsonl")}
 
 
-def read_object(path: Path) -> Row:
-    """A JSON object; {} if the file is missing, torn, or holds something else."""
+def object_at(path: Path) -> Row:
+    """A JSON object; {} if the file is missing or damaged."""
     try:
-        found = read_json(path)
-    except (DataError, OSError, ValueError):
+        return read_object(path)
+    except DataError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -141,6 +150,5 @@ def read_rows(path: Path) -> list[Row]:
     rows: list[Row] = []
     with suppress(DataError, OSError):
         for row in iter_jsonl(path):
-            if isinstance(row, dict):
-                rows.append(row)
+            rows.append(row)
     return rows

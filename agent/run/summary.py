@@ -17,7 +17,8 @@ def summary(run: Path) -> dict[str, Any]:
 
     `highest` names the round that scored highest on the validation set, above the student as it came, where none was
     shown to be better than it. `annotation` is what naming the pool's skills took of the teacher, in all and by this
-    run. Raises RunError if the folder is no run.
+    run, `paid_before` what runs took that were deleted from the folder, whose replies are kept. `damage`: what is wrong with
+    files that could not be read. Raises RunError if the folder is no run.
     """
     records = RunRecords(run)
     not_kept = why_not_kept(records)
@@ -32,6 +33,8 @@ def summary(run: Path) -> dict[str, Any]:
         "scorer": records.status.get("scorer"),
         "prompts": records.status.get("prompts"),
         "annotation": annotation(records),
+        "paid_before": paid_before(records),
+        "damage": records.damage,
         "rounds": [{**_round(each), "not_kept": not_kept.get(each.number)} for each in records.rounds],
     }
 
@@ -73,6 +76,12 @@ def annotation(records: RunRecords) -> Row | None:
         return None
     mine = found.get("this_run")
     return {**usage(found), "this_run": usage(mine) if isinstance(mine, dict) else None}
+
+
+def paid_before(records: RunRecords) -> Row | None:
+    """Calls, tokens and cost of the teacher for runs that were deleted from this folder; None if there was none."""
+    found = records.status.get("paid_before")
+    return usage(found) if isinstance(found, dict) else None
 
 
 def usage(teacher: Row) -> Row:
@@ -151,6 +160,9 @@ def _caption(found: dict[str, Any]) -> str:
         lines.append(f"Control: as many random samples, validation / holdout{_apart(found['rounds'])}.")
     if found["annotation"]:
         lines.append(_annotation(found["annotation"]))
+    if found["paid_before"]:
+        lines.append(wording.paid_before(**found["paid_before"]))
+    lines += [f"Damaged: {each}." for each in found["damage"]]
     lines.append(
         "In brackets: 95% Wilson interval. p: better than the best before (exact McNemar). Calls: to the teacher."
     )

@@ -68,6 +68,11 @@ def taken(calls: int, tokens: int, cost_usd: float | None) -> str:
     return f"{count(calls, 'call')}, {count(tokens, 'token')}, {cost}" if calls else "no calls"
 
 
+def paid_before(calls: int, tokens: int, cost_usd: float | None) -> str:
+    """What was asked of the teacher by a run that was deleted."""
+    return f"Before this run, by one that was deleted: {taken(calls, tokens, cost_usd)}; it counts towards the budget."
+
+
 def dollars(cost: float | None) -> str:
     """A cost, “unknown” for none; what costs less than a cent is shown to the hundredth of one."""
     if cost is None:

@@ -14,7 +14,7 @@ from eval.scorers import make_scorer
 from eval.task import Item
 from retrieval.pool.pool import Pool
 from retrieval.pool.rationale import has_steps, parse_rationale
-from retrieval.storage.files import Log, read_json, read_jsonl
+from retrieval.storage.files import Log, read_jsonl, read_object
 
 #: Below this share of answers with two steps or more, the student is helped to keep writing them.
 LEAST_WITH_STEPS = 0.9
@@ -22,7 +22,7 @@ LEAST_WITH_STEPS = 0.9
 
 def steps_are_lost(context: Context, number: int) -> bool:
     """Whether too few of a round's answers have steps."""
-    found = Evaluation.from_json(read_json(context.folder.round(number) / "evaluation.json"))
+    found = Evaluation.from_json(read_object(context.folder.round(number) / "evaluation.json"))
     return found.validation.with_steps < LEAST_WITH_STEPS
 
 

@@ -61,7 +61,7 @@ def import_pool(
     path: Path, images: Path | None, store: Path, limit: int | None, seed: int, on_progress: Progress | None
 ) -> Path:
     """The folder of the imported pool; see `Pool.build`. Raises PoolError, StorageError, DataError."""
-    key = _pool_key(path, images, limit, seed)
+    key = pool_key(path, images, limit, seed)
     folder = _pool_folder(path, store, key)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def import_pool(
 
 def find_pool(path: Path, images: Path | None, store: Path, limit: int | None, seed: int) -> Path | None:
     """The folder of a pool that has been imported whole, None if there is none. Raises DataError."""
-    folder = _pool_folder(path, store, _pool_key(path, images, limit, seed))
+    folder = _pool_folder(path, store, pool_key(path, images, limit, seed))
     return folder if (folder / "manifest.json").exists() else None
 
 
@@ -93,7 +93,8 @@ def id_key(name: str) -> int:
     return seeded_hash(0, "id", name)
 
 
-def _pool_key(path: Path, images: Path | None, limit: int | None, seed: int) -> str:
+def pool_key(path: Path, images: Path | None, limit: int | None, seed: int) -> str:
+    """What tells a pool from all others: the digest of its files, and how they are read. Raises DataError."""
     files = [[file.name, file_digest(file)] for file in record_files(path)]
     folder = str((images if images is not None else path if path.is_dir() else path.parent).resolve())
     return digest([FORMAT, files, folder, limit, seed if limit is not None else None])

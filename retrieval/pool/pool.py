@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from retrieval.errors import DataError, PoolError
 from retrieval.pool.images import Fingerprint, ImageStore
-from retrieval.pool.importing import FORMAT, SCHEMA, Progress, find_pool, id_key, import_pool, part_path
+from retrieval.pool.importing import FORMAT, SCHEMA, Progress, find_pool, id_key, import_pool, part_path, pool_key
 from retrieval.pool.records import SetAside
 from retrieval.pool.sample import Sample, Turn
 from retrieval.storage.files import read_json
@@ -73,6 +73,14 @@ class Pool:
         except DataError as error:
             raise PoolError(str(error)) from None
         return cls(folder) if folder else None
+
+    @staticmethod
+    def key_of(path: Path, images: Path | None, limit: int | None = None, seed: int = 0) -> str:
+        """The `key` that the pool `build` makes has, from its files alone. Raises PoolError."""
+        try:
+            return pool_key(path, images, limit, seed)
+        except DataError as error:
+            raise PoolError(str(error)) from None
 
     def __len__(self) -> int:
         return len(self._table)

@@ -25,6 +25,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_PLACE = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP}
 
+_RESTORE = "restore it from a copy"
 #: A log is forced to disk at least this often (seconds), so that a power cut costs no more than that.
 SYNC_SECONDS = 1.0
 
@@ -56,7 +57,8 @@ def _scratch_beside(path: Path) -> Path:
     return path.parent / f".{path.name}.{uuid4().hex[:8]}.tmp"
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Force to disk which entries a folder has."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -78,7 +80,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         except BaseException:
             scratch.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -92,13 +94,32 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises DataError naming the file and line if it is missing or broken."""
+    """Read a JSON file. Raises DataError naming the file, the line and a cure if it is missing or broken."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}; {_RESTORE}") from None
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
+        raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg}); {_RESTORE}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged: {_why(error)}; {_RESTORE}") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """`read_json` of a file that must hold a JSON object."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise DataError(f"{path} is damaged: it holds no JSON object; {_RESTORE}")
+    return found
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with bytes that are no JSON, in words."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not text"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 @contextmanager
@@ -120,7 +141,7 @@ def publish_folder(path: Path) -> Iterator[Path]:
                         os.fsync(handle.fileno())
             shutil.rmtree(path, ignore_errors=True)
             os.replace(scratch, path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -137,13 +158,26 @@ def clear_scratch(root: Path) -> None:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The rows of a log, [] if there is none yet; a torn last line is dropped.
 
-    Raises DataError naming the line if any other line is broken.
+    Raises DataError naming the line if any other line is no JSON object.
     """
     return list(iter_jsonl(path))
 
 
 def iter_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """`read_jsonl`, a row at a time."""
+    for row in _rows(path):
+        if isinstance(row, DataError):
+            raise row
+        yield row
+
+
+def whole_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log without its damaged lines."""
+    return [row for row in _rows(path) if not isinstance(row, DataError)]
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any] | DataError]:
+    """The rows of a log, and in the place of a line that is none, what is wrong with it."""
     if not path.exists():
         return
     with open(path, "rb") as file:
@@ -151,9 +185,10 @@ def iter_jsonl(path: Path) -> Iterator[dict[str, Any]]:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path}, line {number}: not JSON ({error})") from None
+                row, why = json.loads(line), "it is no JSON object"
+            except (ValueError, RecursionError) as error:
+                row, why = None, f"not JSON ({_why(error)})"
+            yield row if isinstance(row, dict) else DataError(f"{path}, line {number}: {why}; mend or remove that line")
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from agent.loop.notes import write_round
 from agent.loop.state import State, has_failed
 from agent.report import write_report
 from agent.run.context import Context
-from retrieval.storage.files import publish_folder, read_json
+from retrieval.storage.files import publish_folder, read_object
 
 
 @node(reads_data=False)
@@ -20,7 +20,7 @@ async def finish(context: Context, state: State) -> Update:
                 shutil.copyfile(file, scratch / file.name)
     for number in range(state["round"] + 1):
         path = context.folder.round(number) / "round.json"
-        decided = read_json(path) if path.exists() else {"p_value": None, "better": False}
+        decided = read_object(path) if path.exists() else {"p_value": None, "better": False}
         write_round(context, number, decided["p_value"], bool(decided["better"]))  # with what came after the decision
     reason = str(state["stop_reason"])
     ending = "failed" if has_failed(reason) else "finished"

@@ -22,14 +22,19 @@ def check_serving(config: StudentConfig, rank: int) -> None:
     vllm = config.vllm
     if vllm.serve != "merged":  # merged weights may come of any rank
         room_for(rank)
+    check_installed(vllm)
     if vllm.url is None:
-        check_python(vllm)
-        if not _has_vllm(vllm):
-            raise ConfigError(
-                f"vLLM is not installed in {f'the environment of {vllm.python}' if vllm.python else 'this environment'}; "
-                "pip install 'gaptutor[vllm]', name another at student.vllm.python, or set student.engine to embedded"
-            )
         free_port(vllm.port)
+
+
+def check_installed(vllm: VllmConfig) -> None:
+    """Raise ConfigError if vLLM or its Python is missing, where a server of our own would be started."""
+    check_python(vllm)
+    if vllm.url is None and not _has_vllm(vllm):
+        raise ConfigError(
+            f"vLLM is not installed in {f'the environment of {vllm.python}' if vllm.python else 'this environment'}; "
+            "pip install 'gaptutor[vllm]', name another at student.vllm.python, or set student.engine to embedded"
+        )
 
 
 async def check_named(config: StudentConfig) -> None:

@@ -15,7 +15,10 @@ from typing import Any, NamedTuple
 from agent.config.prices import Price
 from agent.teacher.logprobs import Top
 from retrieval.errors import DataError
-from retrieval.storage.files import Log, iter_jsonl
+from retrieval.storage.files import Log, iter_jsonl, read_jsonl, write_jsonl
+
+#: Begins the scope of what was asked by a run that was deleted, whose journal is kept.
+BEFORE = "before: "
 
 
 class Usage(NamedTuple):
@@ -83,11 +86,17 @@ class Journal:
     def usage(self, scope: str | None = None) -> Usage:
         """What the calls made under a scope took, by this process and those before it; under all scopes if None."""
         self.load()
-        found = list(self._usage.values()) if scope is None else [self._usage.get(scope, Usage())]
-        costs = [each.cost_usd for each in found]
-        known = [cost for cost in costs if cost is not None]
-        total = round(sum(known), 9) if len(known) == len(costs) else None
-        return Usage(sum(each.calls for each in found), sum(each.tokens for each in found), total)
+        return _sum(self._usage.values() if scope is None else [self._usage.get(scope, Usage())])
+
+    def before(self) -> Usage:
+        """What was asked by runs that were deleted; it is in `usage` of all scopes too."""
+        self.load()
+        return _sum(used for scope, used in self._usage.items() if scope.startswith(BEFORE))
+
+    def own(self) -> Usage:
+        """What was asked since."""
+        self.load()
+        return _sum(used for scope, used in self._usage.items() if not scope.startswith(BEFORE))
 
     def sync(self) -> None:
         """Force to disk what was written so far."""
@@ -126,3 +135,18 @@ def _completion(row: dict[str, Any]) -> Completion:
     top = tuple(tuple((token, value) for token, value in place) for place in row.get("top", ()))
     counts = row["tokens_in"], row["tokens_out"], row["limit"]
     return Completion(row["content"], row["finish"], row["refusal"], *counts, top)
+
+
+def _sum(used: Iterable[Usage]) -> Usage:
+    found = list(used)
+    known = [each.cost_usd for each in found if each.cost_usd is not None]
+    total = round(sum(known), 9) if len(known) == len(found) else None
+    return Usage(sum(each.calls for each in found), sum(each.tokens for each in found), total)
+
+
+def set_before(path: Path) -> None:
+    """Note of all that a journal holds that it was asked by a run that is deleted. Nothing may have it open. Raises DataError,
+    StorageError."""
+    rows = read_jsonl(path)
+    if any(not str(row.get("scope")).startswith(BEFORE) for row in rows):
+        write_jsonl(path, ({**row, "scope": BEFORE + str(row.get("scope")).removeprefix(BEFORE)} for row in rows))

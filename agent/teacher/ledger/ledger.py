@@ -27,7 +27,7 @@ class Ledger:
         if self._loaded:
             return False
         self._loaded = True
-        self.budget.pay(self.paid().cost_usd or 0.0)
+        self.budget.pay((self._costs or self._journal).usage().cost_usd or 0.0)
         return True
 
     def find(self, key: str, limit: int) -> Completion | None:
@@ -61,8 +61,9 @@ class Ledger:
         return self._journal.usage(scope)
 
     def paid(self) -> Usage:
-        """What this run has paid for, over all its processes, of what is in the journal."""
-        return (self._costs or self._journal).usage()
+        """What this run has paid for, over all its processes, of what is in the journal; without what runs
+        that were deleted have."""
+        return (self._costs or self._journal).own()
 
     def sync(self) -> None:
         """Force to disk what was written so far."""

@@ -134,7 +134,7 @@ async def test_items_that_changed_since_the_run_began_are_refused(config: Path, 
     loaded = load_config(config, [f"data.validation={own}", "data.holdout=null"])
 
     async def prepare() -> None:
-        context = Context.build(loaded, RunFolder.open(config.parent / "run", loaded), Reporter(quiet=True))
+        context = Context.build(RunFolder.open(config.parent / "run", loaded), Reporter(quiet=True))
         try:
             await ensure_data(context)
         finally:

@@ -99,6 +99,17 @@ async def test_a_failed_control_is_tried_once_a_start_and_not_in_every_round(
     assert steps(tmp_path)[-2:] == [("control", 3), ("finish", 3)]
 
 
+async def test_a_finished_run_goes_on_with_more_rounds_and_repeats_none(at: Replace, tmp_path: Path) -> None:
+    assert await go(config(1), tmp_path) == "finished"
+    assert await go(config(1), tmp_path) == "finished"
+    before = steps(tmp_path)
+    assert before[-1] == ("finish", 1)
+    assert await go(config(3), tmp_path) == "finished"
+    assert ending(tmp_path)["stop_reason"] == "max_rounds"
+    assert [step for step in steps(tmp_path)[len(before) :] if step[1] == 1] == [("decide", 1), ("control", 1)]
+    assert steps(tmp_path)[-1] == ("finish", 3)
+
+
 async def test_a_run_that_cannot_begin_says_why_and_lets_go_of_its_folder(tmp_path: Path) -> None:
     kept = []  # what an error holds would be let go with it
     for _ in range(2):

@@ -132,7 +132,7 @@ def test_what_the_run_paid_for_the_pools_skills_counts_wherever_its_folder_goes(
     stops_at_once(run, "tuning.rank=4")
     sets = ["--set", f"teacher.budget_usd={limit:g}"]
     with pytest.raises(SystemExit) as ended:
-        main(["run", str(config), "--run-dir", str(run), "--if-exists", "delete", *sets])
+        main(["run", str(config), "--run-dir", str(run), "--if-exists", "delete-all", *sets])
     assert ended.value.code == 5
-    assert costs(run)[0] == probe, "a run that starts over has its whole budget"
+    assert costs(run)[0] == probe, "a run that starts over and forgets all has its whole budget"
     assert costs(run)[1] > 0
