@@ -17,6 +17,7 @@ from eval.fields import canonical_first, gold_answers, read_choices, read_turn, 
 from retrieval.errors import DataError
 from retrieval.pool.cells import first, list_of, one_or_list, text_of, with_choices
 from retrieval.pool.chats import UnusableError, without_markers
+from retrieval.pool.image_folder import ImageFolder
 from retrieval.pool.images import read_image
 from retrieval.pool.records import Record, SetAside, iter_records
 
@@ -59,14 +60,15 @@ class Items(NamedTuple):
     set_aside: tuple[SetAside, ...]
 
 
-def load_items(path: Path, images: Path | None = None, limit: int | None = None) -> Items:
-    """Read at most `limit` readable items. Image paths are relative to `images`, or else to the folder of the file.
+def load_items(path: Path, images: Path | None = None, limit: int | None = None, anywhere: bool = False) -> Items:
+    """Read at most `limit` readable items. Image paths are relative to `images`, or else to the folder of the file;
+    an item whose image lies outside is set aside, unless `anywhere`.
 
     Raises DataError if the file is missing or broken, or if none of its items can be read.
     """
     if images is not None and not images.is_dir():
         raise DataError(f"{images} is no folder; give the folder that image paths are relative to")
-    look = _Images(images or path.parent)
+    look = _Images(ImageFolder(images or path.parent, anywhere, "data.images_anywhere"))
     items: list[Item] = []
     aside: list[SetAside] = []
     taken: dict[str, str] = {}
@@ -134,7 +136,7 @@ def _item(name: str, fields: dict[str, Any], look: "_Images") -> Item:
 class _Images:
     """Looks at each image once, however many items show it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: ImageFolder) -> None:
         self._folder = folder
         self._seen: dict[Path, str | None] = {}
 
@@ -150,9 +152,13 @@ class _Images:
         if re.match(r"(https?|data):", name):
             raise UnusableError(f"its image is an address ({short(name)}); download it and give a file")
         try:
-            path = (self._folder / Path(name).expanduser()).absolute()
+            path = self._folder.find(str(Path(name).expanduser())).absolute()
         except RuntimeError:
             raise UnusableError(f"there is no image {short(name)}, since there is no such user") from None
+        except DataError as error:
+            raise UnusableError(str(error)) from None
+        except (OSError, ValueError) as error:
+            raise UnusableError(f"its image {short(name)} cannot be read: {error}") from None
         if path not in self._seen:
             self._seen[path] = _fault(path)
         if reason := self._seen[path]:

@@ -68,7 +68,7 @@ def _items(config: RunConfig) -> Iterator[Check]:
     for name, path in (("validation set", data.validation), ("holdout", data.holdout)):
         if path is None:
             continue
-        read = load_items(path, data.images, data.limit)
+        read = load_items(path, data.images, data.limit, data.images_anywhere)
         lost, total = len(read.set_aside), len(read.items) + len(read.set_aside)
         good = is_within(lost, total, config.error_budget)
         first = f"; the first set aside, {read.set_aside[0].where}: {read.set_aside[0].reason}" if lost else ""
@@ -89,7 +89,8 @@ def _student(config: RunConfig) -> Iterator[Check]:
     family = family_of(settings)
     yield Check("student", True, False, f"{settings.model_type}, family {family.name}", "")
     ruler = Ruler(student)
-    items = load_items(config.data.validation, config.data.images, config.data.limit).items
+    data = config.data
+    items = load_items(data.validation, data.images, data.limit, data.images_anywhere).items
     requests = [Request(i.id, prompt_for(student.rationale_prompt, i.prompt_text), i.images) for i in items[:1000]]
     longest = max(ruler.lengths(requests), default=0)
     good = longest <= ruler.holds

@@ -48,6 +48,8 @@ class DataConfig(Section):
     """Share of the validation set kept as holdout when it has at least 300 items; below that there is none, with a warning."""
     images: Path | None = None
     """Folder that image paths are relative to; if empty, the folder of the file that names them."""
+    images_anywhere: bool = False
+    """Read images outside that folder too. What is read is shown to the teacher, so look at what the file names first."""
     scorer: str = "auto"
     """How an answer is compared with the gold answer: auto, exact, choice, number, any_of, vqa, teacher, or MODULE:FUNCTION."""
     tolerance: float = Field(1e-3, ge=0)
@@ -63,6 +65,8 @@ class PoolConfig(Section):
     """Pool of training samples: LLaVA or ShareGPT JSON, `messages`+`images` JSONL, or plain JSONL/CSV/Parquet."""
     images: Path | None = None
     """Folder that the pool's image paths are relative to; if empty, the folder of the file that names them."""
+    images_anywhere: bool = False
+    """Read images outside that folder too. What is read is shown to the teacher, so look at what the file names first."""
     store: Path | None = None
     """Where the imported pool, its skills and its index are kept, to be shared by runs; if empty, `pools/` beside the run."""
     limit: int | None = Field(None, ge=1)

@@ -45,7 +45,7 @@ class _Looked(NamedTuple):
 def naming(config: RunConfig, run: Path, prompts: Prompts, sizes: Sizes, advance: Advance) -> Naming:
     """Look at the pool and at what is named of it. Raises PoolError."""
     source = (config.pool.path, config.pool.images)
-    drawn = (config.pool.limit, config.seed)
+    drawn = (config.pool.limit, config.seed, config.pool.images_anywhere)
     pool = Pool.find(*source, pool_store(config, run), *drawn)
     if pool is None:
         try:
@@ -80,7 +80,7 @@ def _read(config: RunConfig, advance: Advance) -> tuple[int, list[_Looked]]:
     seen: set[int] = set()
     some: list[_Looked] = []
     drawn = random.Random(config.seed)
-    for row in read_pool(config.pool.path, config.pool.images):
+    for row in read_pool(config.pool.path, config.pool.images, config.pool.images_anywhere):
         if not isinstance(row, PoolRow) or (key := id_key(row.id)) in seen:
             continue
         seen.add(key)

@@ -157,7 +157,7 @@ async def evaluate_file(
     """
     if out is not None and out.exists():
         raise ConfigError(f"{out} is there already; name another file for the answers")
-    read = load_items(items, config.data.images)
+    read = load_items(items, config.data.images, anywhere=config.data.images_anywhere)
     check_read(items, read, config.error_budget)
     scorer = make_scorer(config.data.scorer, read.items, config.data.tolerance)
     with _scratch() as scratch:

@@ -56,6 +56,7 @@ async def checkpointer(config: RunConfig, path: Path) -> "AsyncIterator[BaseChec
     if config.checkpoint_url_env is None:
         try:
             async with AsyncSqliteSaver.from_conn_string(str(path / "checkpoints.sqlite")) as saver:
+                await saver.setup()  # or there is nothing yet that a thread could be deleted from
                 yield saver
         except sqlite3.OperationalError as error:
             raise StorageError(

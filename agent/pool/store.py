@@ -46,6 +46,7 @@ async def pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
                 config.pool.limit,
                 config.seed,
                 lambda n: advance(n, n),
+                config.pool.images_anywhere,
             )
         folder = skills_folder(pool, config, context.teacher.prompts)
         skills = await annotate_pool(context, pool, folder)
@@ -60,7 +61,7 @@ async def pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
 def check_pool(folder: RunFolder, config: RunConfig) -> None:
     """See, before a pool is imported and its skills are paid for, that it is the one that the run selects from. Raises RunError,
     PoolError."""
-    key = Pool.key_of(config.pool.path, config.pool.images, config.pool.limit, config.seed)
+    key = Pool.key_of(config.pool.path, config.pool.images, config.pool.limit, config.seed, config.pool.images_anywhere)
     status = read_object(folder.path / "run.json")
     began = status.get("pool_key")
     # A run from before keys were noted down has the pool's folder, whose name ends with twelve digits of it.

@@ -29,10 +29,10 @@ class Read(NamedTuple):
 def read_items(config: RunConfig) -> Read:
     """Read validation set and holdout. Raises DataError."""
     data = config.data
-    read, extra = load_items(data.validation, data.images, data.limit), Items((), ())
+    read, extra = load_items(data.validation, data.images, data.limit, data.images_anywhere), Items((), ())
     if data.holdout is None:
         return Read(*split_holdout(read.items, data.holdout_share, config.seed), read, extra)
-    extra = load_items(data.holdout, data.images, data.limit)
+    extra = load_items(data.holdout, data.images, data.limit, data.images_anywhere)
     holdout = extra.items
     if {item.id for item in read.items} & {item.id for item in holdout}:  # rows without ids are numbered in both
         holdout = tuple(replace(item, id=f"holdout/{item.id}") for item in holdout)

@@ -12,8 +12,10 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from retrieval.errors import DataError
 from retrieval.pool.cells import choice_texts, first, list_of, one_or_list, utf8, with_choices
 from retrieval.pool.chats import UnusableError, chat_of, markers, message_text, read_chat, without_markers
+from retrieval.pool.image_folder import ImageFolder
 from retrieval.pool.records import Record, SetAside, iter_records
 from retrieval.pool.sample import Sample, Turn
 from retrieval.storage.files import write_jsonl
@@ -34,18 +36,24 @@ class PoolRow:
     source: str
 
 
-def read_pool(path: Path, images: Path | None = None) -> Iterator[PoolRow | SetAside]:
+def read_pool(path: Path, images: Path | None = None, anywhere: bool = False) -> Iterator[PoolRow | SetAside]:
     """Samples of a pool file (or folder of files) in its order; what cannot be used comes as SetAside.
 
-    `images` is the folder that image paths are relative to, by default that of the file. Whether images exist is not
-    looked at here. Raises DataError if the file is missing or not what its ending says.
+    `images` is the folder that image paths are relative to, by default that of the file; a sample whose image lies outside
+    comes as SetAside, unless `anywhere`. Whether images exist is not looked at here. Raises DataError if the file is missing
+    or not what its ending says.
     """
-    folder = images if images is not None else (path if path.is_dir() else path.parent)
+    folder = ImageFolder(image_folder(path, images), anywhere, "pool.images_anywhere")
     for number, record in enumerate(iter_records(path), 1):
         yield record if isinstance(record, SetAside) else parse_record(record, folder, f"row-{number:08d}")
 
 
-def parse_record(record: Record, folder: Path, fallback_id: str) -> PoolRow | SetAside:
+def image_folder(path: Path, images: Path | None) -> Path:
+    """The folder that a pool's image paths are relative to."""
+    return images if images is not None else (path if path.is_dir() else path.parent)
+
+
+def parse_record(record: Record, folder: ImageFolder, fallback_id: str) -> PoolRow | SetAside:
     """Read one record; `fallback_id` names it if it has no id."""
     value = record.value
     given = value.get("id")
@@ -105,7 +113,7 @@ def _turns(pairs: list[tuple[str, str]], has_images: bool) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
-def _picture(picture: Any, folder: Path) -> Path | bytes:
+def _picture(picture: Any, folder: ImageFolder) -> Path | bytes:
     if isinstance(picture, dict):
         picture = picture.get("bytes") or picture.get("path")
     if isinstance(picture, bytes):
@@ -114,7 +122,10 @@ def _picture(picture: Any, folder: Path) -> Path | bytes:
         raise UnusableError("an image is neither a path nor a picture")
     if picture.startswith(("http://", "https://", "data:")):
         raise UnusableError("an image is an address, and those are not fetched; download the images and name files")
-    return folder / utf8(picture)
+    try:
+        return folder.find(utf8(picture))
+    except DataError as error:
+        raise UnusableError(str(error)) from None
 
 
 def write_trl(samples: Iterable[Sample], path: Path, image_path: Callable[[str], Path]) -> None:

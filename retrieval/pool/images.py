@@ -7,6 +7,7 @@ RGB. Not covered: colour profiles other than sRGB, SVG and other drawings (set a
 import hashlib
 import os
 import shutil
+import stat
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -62,6 +63,8 @@ def _label(source: Path | bytes) -> str:
 def _open(source: Path | bytes, max_pixels: int) -> Image.Image:
     label = _label(source)
     try:
+        if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
+            raise DataError(f"{label}: not a file")  # a pipe would be waited for
         if (isinstance(source, Path) and source.stat().st_size == 0) or source == b"":
             raise DataError(f"{label}: the image file is empty")
         image = Image.open(source if isinstance(source, Path) else BytesIO(source), formats=FORMATS)

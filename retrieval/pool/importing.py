@@ -22,7 +22,7 @@ import pyarrow as pa
 from filelock import FileLock
 
 from retrieval.errors import DataError, PoolError
-from retrieval.pool.formats import PoolRow, read_pool
+from retrieval.pool.formats import PoolRow, image_folder, read_pool
 from retrieval.pool.images import Fingerprint, ImageStore
 from retrieval.pool.records import SetAside, record_files
 from retrieval.storage.files import (
@@ -58,24 +58,32 @@ SCHEMA = pa.schema(
 
 
 def import_pool(
-    path: Path, images: Path | None, store: Path, limit: int | None, seed: int, on_progress: Progress | None
+    path: Path,
+    images: Path | None,
+    store: Path,
+    limit: int | None,
+    seed: int,
+    on_progress: Progress | None,
+    anywhere: bool = False,
 ) -> Path:
     """The folder of the imported pool; see `Pool.build`. Raises PoolError, StorageError, DataError."""
-    key = pool_key(path, images, limit, seed)
+    key = pool_key(path, images, limit, seed, anywhere)
     folder = _pool_folder(path, store, key)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
             if not (folder / "manifest.json").exists():
                 clear_scratch(folder)
-                totals = _import_parts(_drawn(path, images, limit, seed), folder, path, on_progress)
+                totals = _import_parts(_drawn(path, images, limit, seed, anywhere), folder, path, on_progress)
                 write_json(folder / "manifest.json", {"schema": FORMAT, "key": key, **totals._asdict()})
     return folder
 
 
-def find_pool(path: Path, images: Path | None, store: Path, limit: int | None, seed: int) -> Path | None:
+def find_pool(
+    path: Path, images: Path | None, store: Path, limit: int | None, seed: int, anywhere: bool = False
+) -> Path | None:
     """The folder of a pool that has been imported whole, None if there is none. Raises DataError."""
-    folder = _pool_folder(path, store, pool_key(path, images, limit, seed))
+    folder = _pool_folder(path, store, pool_key(path, images, limit, seed, anywhere))
     return folder if (folder / "manifest.json").exists() else None
 
 
@@ -93,11 +101,13 @@ def id_key(name: str) -> int:
     return seeded_hash(0, "id", name)
 
 
-def pool_key(path: Path, images: Path | None, limit: int | None, seed: int) -> str:
+def pool_key(path: Path, images: Path | None, limit: int | None, seed: int, anywhere: bool = False) -> str:
     """What tells a pool from all others: the digest of its files, and how they are read. Raises DataError."""
     files = [[file.name, file_digest(file)] for file in record_files(path)]
-    folder = str((images if images is not None else path if path.is_dir() else path.parent).resolve())
-    return digest([FORMAT, files, folder, limit, seed if limit is not None else None])
+    folder = str(image_folder(path, images).resolve())
+    return digest(
+        [FORMAT, files, folder, limit, seed if limit is not None else None, *(["anywhere"] if anywhere else [])]
+    )
 
 
 class _Totals(NamedTuple):
@@ -142,18 +152,24 @@ def _whole_parts(folder: Path, seen: set[int]) -> _Totals:
     return _Totals(parts, records, samples)
 
 
-def _drawn(path: Path, images: Path | None, limit: int | None, seed: int) -> Iterator[PoolRow | SetAside]:
+def _drawn(
+    path: Path, images: Path | None, limit: int | None, seed: int, anywhere: bool
+) -> Iterator[PoolRow | SetAside]:
     """The records to import: all, or the `limit` samples whose ids hash lowest, with all that is set aside."""
     if limit is None:
-        return read_pool(path, images)
-    places = {place for _, place in heapq.nsmallest(limit, _tickets(path, images, seed))}
-    return (row for place, row in enumerate(read_pool(path, images)) if place in places or isinstance(row, SetAside))
+        return read_pool(path, images, anywhere)
+    places = {place for _, place in heapq.nsmallest(limit, _tickets(path, images, seed, anywhere))}
+    return (
+        row
+        for place, row in enumerate(read_pool(path, images, anywhere))
+        if place in places or isinstance(row, SetAside)
+    )
 
 
-def _tickets(path: Path, images: Path | None, seed: int) -> Iterator[tuple[int, int]]:
+def _tickets(path: Path, images: Path | None, seed: int, anywhere: bool) -> Iterator[tuple[int, int]]:
     """(seeded hash, place) of the first record of each id."""
     seen: set[int] = set()
-    for place, row in enumerate(read_pool(path, images)):
+    for place, row in enumerate(read_pool(path, images, anywhere)):
         if isinstance(row, PoolRow) and (key := id_key(row.id)) not in seen:
             seen.add(key)
             yield seeded_hash(seed, "limit", row.id), place

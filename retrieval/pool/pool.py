@@ -48,15 +48,17 @@ class Pool:
         limit: int | None = None,
         seed: int = 0,
         on_progress: Progress | None = None,
+        anywhere: bool = False,
     ) -> Self:
         """Import a pool into a folder of its own under `store`, or open it if that is done. Safe to repeat and to kill.
 
+        Samples whose images lie outside `images` (by default the file's folder) are set aside, unless `anywhere`.
         `limit` keeps so many samples, drawn at random by `seed`, less those that must be set aside.
         `on_progress(records)` is called after each part. Raises PoolError if the file is no pool, StorageError if
         there is no room.
         """
         try:
-            return cls(import_pool(path, images, store, limit, seed, on_progress))
+            return cls(import_pool(path, images, store, limit, seed, on_progress, anywhere))
         except DataError as error:
             raise PoolError(str(error)) from None
 
@@ -66,19 +68,27 @@ class Pool:
         return cls(folder)
 
     @classmethod
-    def find(cls, path: Path, images: Path | None, store: Path, limit: int | None = None, seed: int = 0) -> Self | None:
+    def find(
+        cls,
+        path: Path,
+        images: Path | None,
+        store: Path,
+        limit: int | None = None,
+        seed: int = 0,
+        anywhere: bool = False,
+    ) -> Self | None:
         """The pool that `build` would open, None if it has not been imported yet. Changes nothing. Raises PoolError."""
         try:
-            folder = find_pool(path, images, store, limit, seed)
+            folder = find_pool(path, images, store, limit, seed, anywhere)
         except DataError as error:
             raise PoolError(str(error)) from None
         return cls(folder) if folder else None
 
     @staticmethod
-    def key_of(path: Path, images: Path | None, limit: int | None = None, seed: int = 0) -> str:
+    def key_of(path: Path, images: Path | None, limit: int | None = None, seed: int = 0, anywhere: bool = False) -> str:
         """The `key` that the pool `build` makes has, from its files alone. Raises PoolError."""
         try:
-            return pool_key(path, images, limit, seed)
+            return pool_key(path, images, limit, seed, anywhere)
         except DataError as error:
             raise PoolError(str(error)) from None
 

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from PIL import Image
 from eval import Item, Items, load_items, split_holdout
 from retrieval import PoolRow, SetAside, read_pool
 from retrieval.errors import DataError
+from retrieval.pool.images import read_image
 
 
 @pytest.fixture
@@ -290,3 +293,40 @@ def test_a_reason_names_the_image_once(folder: Path) -> None:
     (folder / "empty.png").write_bytes(b"")
     reason = load_items(jsonl(folder, GOOD, {**GOOD, "id": "e", "image": "empty.png"})).set_aside[0].reason
     assert reason == f"{folder / 'empty.png'}: the image file is empty"
+
+
+@pytest.mark.parametrize("how", ["absolute", "dots", "a link", "through a linked folder", "its own folder"])
+def test_a_picture_outside_the_image_folder_is_read_only_if_that_is_said(folder: Path, how: str) -> None:
+    """Else a downloaded file could name what was never meant to leave the machine."""
+    inside = folder / "inside"
+    inside.mkdir()
+    (inside / "link.png").symlink_to(folder / "a.png")
+    (inside / "linked").symlink_to(folder)
+    named = {
+        "absolute": str(folder / "a.png"),
+        "dots": "../a.png",
+        "a link": "link.png",
+        "through a linked folder": "linked/a.png",
+        "its own folder": f"../{inside.name}/../a.png",
+    }[how]
+    shutil.copy(folder / "b.png", inside / "b.png")
+    good = [{**GOOD, "id": name, "image": name} for name in ("b.png", "./b.png", str(inside / "b.png"))]
+    path = jsonl(inside, {**GOOD, "id": "private", "image": named}, *good)
+    found = load_items(path)
+    assert [item.id for item in found.items] == ["b.png", "./b.png", str(inside / "b.png")]
+    assert [each.id for each in found.set_aside] == ["private"]
+    assert "data.images_anywhere" in found.set_aside[0].reason
+    assert len(load_items(path, anywhere=True).items) == 4
+    rows = [row for row in read_pool(path) if isinstance(row, PoolRow)]
+    assert [row.id for row in rows] == [item.id for item in found.items]
+    assert len([row for row in read_pool(path, anywhere=True) if isinstance(row, PoolRow)]) == 4
+    (linked := folder.parent / f"{folder.name}-linked").symlink_to(inside)
+    assert len(load_items(linked / path.name).items) == 3, "the folder itself may be a link"
+
+
+def test_a_pipe_is_no_picture_and_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.png")
+    (aside,) = load_items(jsonl(folder, {**GOOD, "id": "pipe", "image": "pipe.png"}, GOOD)).set_aside
+    assert "pipe.png" in aside.reason
+    with pytest.raises(DataError, match="not a file"):
+        read_image(folder / "pipe.png")
