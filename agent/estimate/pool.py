@@ -8,7 +8,7 @@ from typing import NamedTuple
 from agent.config.schema import RunConfig
 from agent.estimate.earlier import PerCall, mean_tokens
 from agent.estimate.tokens import Sizes, per_call, sample_letters
-from agent.pool.store import pool_store, skills_folder
+from agent.pool.store import pool_source, pool_store, skills_folder
 from agent.run.console import Advance
 from agent.run.reading import read_rows
 from agent.teacher.prompts.own import Prompts
@@ -44,9 +44,7 @@ class _Looked(NamedTuple):
 
 def naming(config: RunConfig, run: Path, prompts: Prompts, sizes: Sizes, advance: Advance) -> Naming:
     """Look at the pool and at what is named of it. Raises PoolError."""
-    source = (config.pool.path, config.pool.images)
-    drawn = (config.pool.limit, config.seed, config.pool.images_anywhere)
-    pool = Pool.find(*source, pool_store(config, run), *drawn)
+    pool = Pool.find(*pool_source(config, pool_store(config, run)), config.pool.images_anywhere)
     if pool is None:
         try:
             count, looked = _read(config, advance)

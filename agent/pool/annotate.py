@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+from rich.markup import escape
+
 from agent.diagnosis.skills import annotate, pool_questions
 from agent.run.context import Context
 from agent.run.error_budget import check_teacher
 from agent.run.folder import POOL_COSTS
 from agent.teacher.client import Teacher
+from retrieval.errors import DataError
 from retrieval.pool.pool import Pool
 from retrieval.storage.files import clear_scratch, forget_rows, read_jsonl
 
@@ -18,6 +21,13 @@ async def annotate_pool(context: Context, pool: Pool, folder: Path) -> dict[str,
     """
     path = folder / "skills.jsonl"
     clear_scratch(folder)
+    try:
+        read_jsonl(path)
+    except DataError as error:  # what was paid for is in the journal
+        context.reporter.say(
+            f"  [yellow]the names of the pool's skills are written again: {escape(str(error))}[/yellow]"
+        )
+        path.unlink()
     forget_rows(path, lambda row: bool(row["state"] == "set_aside"))  # they get another chance
     context.teacher.load()  # what this run spent before counts first
     teacher = Teacher(

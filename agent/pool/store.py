@@ -12,21 +12,40 @@ from agent.run.context import Context
 from agent.run.folder import RunFolder
 from agent.run.resume import has_answers
 from agent.teacher.prompts.own import Prompts
-from retrieval.errors import RunError
+from retrieval.errors import DataError, PoolError, RunError
 from retrieval.index.skill_index import SkillIndex
 from retrieval.pool.pool import Pool
-from retrieval.storage.files import digest, read_object, storage_errors
+from retrieval.storage.files import digest, read_jsonl, read_object, storage_errors
 
 
 async def pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
     """Make, or open, the pool of the configuration and the index of its skills. Raises PoolError, TeacherError, ConfigError,
     and RunError if the run selects from another pool."""
     config, store = context.config, pool_store(context.config, context.folder.path)
-    await asyncio.to_thread(check_pool, context.folder, config)
+    key = await asyncio.to_thread(check_pool, context.folder, config)
     with storage_errors(store):
         store.mkdir(parents=True, exist_ok=True)
-    # One process at a time makes pools in a store; others wait here.
-    lock = AsyncFileLock(store / ".lock")
+
+    def say(text: str) -> None:
+        context.reporter.say(f"  [yellow]{escape(text)}[/yellow]")
+
+    async def made() -> tuple[Pool, SkillIndex]:
+        with context.reporter.bar("reading the pool") as advance:
+            pool = await asyncio.to_thread(
+                Pool.build, *pool_source(config, store), lambda n: advance(n, n), config.pool.images_anywhere, say
+            )
+        folder = skills_folder(pool, config, context.teacher.prompts)
+        skills = await annotate_pool(context, pool, folder)
+        url = config.pool.chroma_url
+        index = await asyncio.to_thread(
+            SkillIndex.build, folder / "index", pool, skills, context.embedder, url, None, say
+        )
+        return pool, index
+
+    if await asyncio.to_thread(_is_made, context, store):
+        return await made()
+    # One process at a time makes a pool; others that want the same wait here.
+    lock = AsyncFileLock(store / f".{key[:12]}.lock")
     try:
         await lock.acquire(timeout=0.1)
     except Timeout:
@@ -37,30 +56,31 @@ async def pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
         finally:
             context.in_batches = False
     try:
-        with context.reporter.bar("reading the pool") as advance:
-            pool = await asyncio.to_thread(
-                Pool.build,
-                config.pool.path,
-                config.pool.images,
-                store,
-                config.pool.limit,
-                config.seed,
-                lambda n: advance(n, n),
-                config.pool.images_anywhere,
-            )
-        folder = skills_folder(pool, config, context.teacher.prompts)
-        skills = await annotate_pool(context, pool, folder)
-        index = await asyncio.to_thread(
-            SkillIndex.build, folder / "index", pool, skills, context.embedder, config.pool.chroma_url
-        )
+        return await made()
     finally:
         await lock.release()
-    return pool, index
 
 
-def check_pool(folder: RunFolder, config: RunConfig) -> None:
-    """See, before a pool is imported and its skills are paid for, that it is the one that the run selects from. Raises RunError,
-    PoolError."""
+def pool_source(config: RunConfig, store: Path) -> tuple[Path, Path | None, Path, int | None, int]:
+    """What tells `Pool.build` and `Pool.find` which pool is meant."""
+    return config.pool.path, config.pool.images, store, config.pool.limit, config.seed
+
+
+def _is_made(context: Context, store: Path) -> bool:
+    """Whether the pool is imported and all of its samples are named, so that nothing is left to write but an index."""
+    try:
+        pool = Pool.find(*pool_source(context.config, store), context.config.pool.images_anywhere)
+        if pool is None:
+            return False
+        rows = read_jsonl(skills_folder(pool, context.config, context.teacher.prompts) / "skills.jsonl")
+        return len(rows) == len(pool) and all(row["state"] == "named" for row in rows)
+    except (DataError, PoolError):  # damaged: whoever makes it again does so alone
+        return False
+
+
+def check_pool(folder: RunFolder, config: RunConfig) -> str:
+    """See, before a pool is imported and its skills are paid for, that it is the one that the run selects from; its key.
+    Raises RunError, PoolError."""
     key = Pool.key_of(config.pool.path, config.pool.images, config.pool.limit, config.seed, config.pool.images_anywhere)
     status = read_object(folder.path / "run.json")
     began = status.get("pool_key")
@@ -72,6 +92,7 @@ def check_pool(folder: RunFolder, config: RunConfig) -> None:
             "put the old file back, or start over with --if-exists delete"
         )
     folder.status(pool_key=key)
+    return key
 
 
 def pool_store(config: RunConfig, run: Path) -> Path:

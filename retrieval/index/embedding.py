@@ -51,10 +51,10 @@ class Embedder:
 
         try:
             return SentenceTransformer(source, local_files_only=offline, trust_remote_code=False)
-        except (OSError, ValueError, ImportError, RuntimeError) as error:
+        except Exception as error:  # its libraries have errors of their own for a file that is cut
             raise PoolError(
                 f"cannot load the embedder {self.name!r} ({first_line(error)}); "
-                "set pool.embedder to a folder that holds it"
+                "set pool.embedder to a folder that holds it whole"
             ) from None
 
     def encode(self, texts: Sequence[str], on_progress: Progress | None = None) -> Vectors:

@@ -14,7 +14,7 @@ In a folder, Chroma belongs to one process.
 import hashlib
 import shutil
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -64,12 +64,14 @@ class SkillIndex:
         embedder: Embedder,
         chroma_url: str | None = None,
         on_progress: Progress | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> Self:
         """Build the index of `skills` (sample id → its skills in words) in a folder of its own beside `folder`, or open
         it if it is there.
 
-        Samples without skills may be left out; they are then only drawn at random. Raises PoolError if a sample is not
-        in the pool or nothing is named at all.
+        Samples without skills may be left out; they are then only drawn at random. An index of a folder that is damaged
+        is built again; `say` gets a sentence about it. Raises PoolError if a sample is not in the pool or nothing is
+        named at all.
         """
         key = digest([_FORMAT, pool.key, embedder.name, chroma_url, _skills_digest(skills)])
         with storage_errors(folder):
@@ -79,10 +81,17 @@ class SkillIndex:
         with lock:
             for left in folder.parent.glob(f".{folder.name}-*.tmp"):
                 shutil.rmtree(left, ignore_errors=True)
-            if not (own / "manifest.json").exists():
-                table = _table(pool, skills)
-                vectors = embedder.encode(table["text"].to_pylist(), on_progress)
-                _publish(own, table, vectors, {"key": key, "pool": pool.key, "embedder": embedder.name}, chroma_url)
+            if (own / "manifest.json").exists():
+                try:
+                    return cls(own, pool, embedder, chroma_url)
+                except PoolError as error:
+                    if chroma_url is not None:  # a server's collection is not ours to replace
+                        raise
+                    if say is not None:
+                        say(f"the index of the pool's skills is built again: {error}")
+            table = _table(pool, skills)
+            vectors = embedder.encode(table["text"].to_pylist(), on_progress)
+            _publish(own, table, vectors, {"key": key, "pool": pool.key, "embedder": embedder.name}, chroma_url)
             return cls(own, pool, embedder, chroma_url)
 
     @classmethod

@@ -11,8 +11,9 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import PoolError, first_line
+from retrieval.errors import PoolError, StorageError, first_line
 from retrieval.index.embedding import Vectors
+from retrieval.storage.files import storage_errors
 
 #: Up to so many vectors every one is compared; past it, Chroma's graph proposes candidates.
 EXACT = 200_000
@@ -22,6 +23,8 @@ _PAGE = 5000
 _WIDEN = 4
 #: Where a server's API begins.
 _API = "/api/v2"
+#: What SQLite and the system say on a full disk.
+_NO_ROOM = ("no space left", "database or disk is full", "disk i/o error", "code: 13", "disk quota")
 #: Seconds in which a server must show that it is there, and those it may take for one call.
 _GREETING, _PATIENCE = 10.0, 300.0
 
@@ -41,7 +44,7 @@ class VectorStore:
     def write(self, vectors: Vectors) -> None:
         """Keep these vectors, shape (rows, dimension). If just these are there, nothing is touched. Nothing is ever
         taken away: on a server, another machine may be writing the same collection, or reading it."""
-        with _server_errors(self._url):
+        with _chroma_errors(self._url):
             if not self._holds(vectors):
                 self._write(vectors)
 
@@ -64,12 +67,12 @@ class VectorStore:
 
     def load(self) -> None:
         """Read the vectors if every one is compared; Chroma is then not asked again."""
-        with _server_errors(self._url):
+        with _chroma_errors(self._url):
             self._exact = self._read() if self.count() <= EXACT else None
 
     def count(self) -> int:
         """Rows kept; 0 if there is no collection."""
-        with _server_errors(self._url):
+        with _chroma_errors(self._url):
             return int(self._collection.count()) if self._collection is not None else 0
 
     def nearest(self, vector: Vectors, k: int) -> tuple[NDArray[np.int64], Vectors]:
@@ -78,7 +81,7 @@ class VectorStore:
             self.load()
         if self._exact is not None:
             return np.arange(len(self._exact)), self._exact @ vector
-        with _server_errors(self._url):
+        with _chroma_errors(self._url):
             return self._proposed(vector, k)
 
     def _proposed(self, vector: Vectors, k: int) -> tuple[NDArray[np.int64], Vectors]:
@@ -142,10 +145,11 @@ def _client(folder: Path, url: str | None) -> Any:
 
     settings = Settings(anonymized_telemetry=False)
     if url is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        return chromadb.PersistentClient(str(folder), settings=settings)
+        with storage_errors(folder), _chroma_errors(None):
+            folder.mkdir(parents=True, exist_ok=True)
+            return chromadb.PersistentClient(str(folder), settings=settings)
     address = server_address(url)
-    with _server_errors(url):
+    with _chroma_errors(url):
         _greet(address)
         # A whole address as the host goes before the port; a bare host would lose the path.
         client = chromadb.HttpClient(address, ssl=address.startswith("https:"), settings=settings)
@@ -162,15 +166,22 @@ def _greet(address: str) -> None:
 
 
 @contextmanager
-def _server_errors(url: str | None) -> Iterator[None]:
-    """Turn whatever goes wrong with a server into one sentence for the user; what a folder's Chroma says passes."""
+def _chroma_errors(url: str | None) -> Iterator[None]:
+    """Turn whatever goes wrong with Chroma, on a server or in a folder, into one sentence for the user."""
     try:
         yield
     except PoolError:
         raise
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+        raise
+    except BaseException as error:  # what is written in Rust panics outside of Exception
         if url is None:
-            raise
+            said = first_line(error)[:200]
+            if any(word in said.lower() for word in _NO_ROOM):
+                raise StorageError(f"Chroma cannot write its files: {said}; make room, then run again") from error
+            raise PoolError(
+                f"Chroma's files cannot be read ({said}); delete the index's folder to build it again"
+            ) from error
         raise PoolError(
             f"cannot use the Chroma server at {server_address(url)}: {first_line(error)[:200]}; "
             "see that it runs and run again, or drop pool.chroma_url"

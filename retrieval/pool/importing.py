@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from filelock import FileLock
 
-from retrieval.errors import DataError, PoolError
+from retrieval.errors import DataError, PoolError, first_line
 from retrieval.pool.formats import PoolRow, image_folder, read_pool
 from retrieval.pool.images import Fingerprint, ImageStore
 from retrieval.pool.records import SetAside, record_files
@@ -30,6 +30,7 @@ from retrieval.storage.files import (
     digest,
     file_digest,
     read_json,
+    read_object,
     storage_errors,
     write_bytes,
     write_json,
@@ -145,11 +146,35 @@ def _whole_parts(folder: Path, seen: set[int]) -> _Totals:
     parts = records = samples = 0
     while part_path(folder, parts, "json").exists() and part_path(folder, parts, "arrow").exists():
         records += read_json(part_path(folder, parts, "json"))["records"]
-        keys = pa.ipc.open_stream(pa.memory_map(str(part_path(folder, parts, "arrow")))).read_all()["key"].to_pylist()
+        keys = read_part(folder, parts)["key"].to_pylist()
         seen.update(keys)
         samples += len(keys)
         parts += 1
     return _Totals(parts, records, samples)
+
+
+def read_part(folder: Path, part: int) -> pa.Table:
+    """The samples of a part, mapped into memory. Raises PoolError if it is damaged."""
+    path = part_path(folder, part, "arrow")
+    try:
+        return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+    except (OSError, pa.ArrowException) as error:
+        raise PoolError(f"{path} is damaged ({first_line(error)}); delete {folder} and it is imported again") from None
+
+
+def forget_damaged(folder: Path) -> None:
+    """Take away the manifest of an imported pool, and its parts from the first damaged one on: an import goes on there."""
+    with storage_errors(folder), FileLock(folder / "lock"):
+        (folder / "manifest.json").unlink(missing_ok=True)
+        for part in sorted(int(path.stem) for path in (folder / "parts").glob("*.arrow") if path.stem.isdigit()):
+            try:
+                read_part(folder, part)
+                read_object(part_path(folder, part, "json"))
+            except (DataError, PoolError):
+                for path in (folder / "parts").iterdir():
+                    if path.stem.isdigit() and int(path.stem) >= part:
+                        path.unlink()
+                return
 
 
 def _drawn(

@@ -4,7 +4,7 @@ In memory stand, for each sample, 16 bytes by which ids are looked up. The parts
 `datasets.Dataset.from_file` reads them. See `retrieval.pool.importing` for the folder and how it is made.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +13,18 @@ import pyarrow as pa
 
 from retrieval.errors import DataError, PoolError
 from retrieval.pool.images import Fingerprint, ImageStore
-from retrieval.pool.importing import FORMAT, SCHEMA, Progress, find_pool, id_key, import_pool, part_path, pool_key
+from retrieval.pool.importing import (
+    FORMAT,
+    SCHEMA,
+    Progress,
+    find_pool,
+    forget_damaged,
+    id_key,
+    import_pool,
+    part_path,
+    pool_key,
+    read_part,
+)
 from retrieval.pool.records import SetAside
 from retrieval.pool.sample import Sample, Turn
 from retrieval.storage.files import read_json
@@ -49,16 +60,29 @@ class Pool:
         seed: int = 0,
         on_progress: Progress | None = None,
         anywhere: bool = False,
+        say: Callable[[str], None] | None = None,
     ) -> Self:
         """Import a pool into a folder of its own under `store`, or open it if that is done. Safe to repeat and to kill.
 
         Samples whose images lie outside `images` (by default the file's folder) are set aside, unless `anywhere`.
         `limit` keeps so many samples, drawn at random by `seed`, less those that must be set aside.
-        `on_progress(records)` is called after each part. Raises PoolError if the file is no pool, StorageError if
-        there is no room.
+        `on_progress(records)` is called after each part. A pool that was imported and is damaged is imported again from
+        the first damaged part on; `say` gets a sentence about it. Raises PoolError if the file is no pool, StorageError
+        if there is no room.
         """
+
+        def imported() -> Path:
+            return import_pool(path, images, store, limit, seed, on_progress, anywhere)
+
         try:
-            return cls(import_pool(path, images, store, limit, seed, on_progress, anywhere))
+            folder = imported()
+            try:
+                return cls(folder)
+            except PoolError as error:
+                forget_damaged(folder)
+                if say is not None:
+                    say(f"the pool is imported again from where it is damaged: {error}")
+                return cls(imported())
         except DataError as error:
             raise PoolError(str(error)) from None
 
@@ -151,9 +175,18 @@ class Pool:
 
     def questions(self, names: Iterable[str]) -> list[str]:
         """The question text of each sample named. Raises PoolError if one is not in the pool."""
-        places = [self.place(name) for name in names]
-        taken = self._table["questions"].take(pa.array(places, type=pa.int64()))
-        return ["\n".join(questions) for questions in taken.to_pylist()]
+        places = np.array([self.place(name) for name in names], dtype=np.int64)
+        column = self._table["questions"]
+        starts = np.cumsum([0, *(len(chunk) for chunk in column.chunks)])
+        chunks = np.searchsorted(starts, places, side="right") - 1
+        found = [""] * len(places)
+        # A part at a time: Arrow counts the letters of what is taken at once in 32 bits.
+        for chunk in np.unique(chunks):
+            where = np.flatnonzero(chunks == chunk)
+            taken = column.chunk(int(chunk)).take(pa.array(places[where] - starts[chunk]))
+            for at, questions in zip(where, taken.to_pylist(), strict=True):
+                found[at] = "\n".join(questions)
+        return found
 
     def fingerprints(self) -> Iterator[tuple[str, list[Fingerprint], list[str]]]:
         """Id, image fingerprints and the questions of the turns of each sample, in order."""
@@ -177,11 +210,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 def _map_parts(folder: Path, parts: int) -> pa.Table:
     tables = [SCHEMA.empty_table()]
     for part in range(parts):
-        path = part_path(folder, part, "arrow")
-        try:
-            tables.append(pa.ipc.open_stream(pa.memory_map(str(path))).read_all())
-        except (OSError, pa.ArrowException) as error:
-            raise PoolError(f"{path} is damaged ({error}); delete {folder} and it is imported again") from None
+        tables.append(read_part(folder, part))
     return pa.concat_tables(tables)
 
 

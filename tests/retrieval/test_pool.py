@@ -180,6 +180,35 @@ def test_a_damaged_pool_says_which_folder_to_delete(make_pool: MakePool, tmp_pat
         Pool.open(folder)
 
 
+@pytest.mark.parametrize("name", ["parts/00001.arrow", "manifest.json"])
+@pytest.mark.parametrize("how", ["cut", "garbage"])
+def test_a_damaged_pool_is_imported_again_and_says_so(
+    make_pool: MakePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: str
+) -> None:
+    monkeypatch.setattr(importing, "PART", 4)
+    source, said = make_pool(10), []
+    pool = Pool.build(source, None, tmp_path / "store")
+    whole = list(pool)
+    file = pool.folder / name
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if how == "cut" else b"\0garbage" * 9)
+    again = Pool.build(source, None, tmp_path / "store", say=said.append)
+    assert list(again) == whole
+    assert len(said) == 1
+    assert list(Pool.build(source, None, tmp_path / "store", say=said.append)) == whole
+    assert len(said) == 1
+
+
+def test_questions_come_in_the_order_asked_for_from_any_part(
+    make_pool: MakePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrow counts the letters of what is taken at once in 32 bits, so that is no more than a part."""
+    monkeypatch.setattr(importing, "PART", 3)
+    pool = Pool.build(make_pool(10), None, tmp_path / "store")
+    names = [*reversed(pool.ids), pool.ids[4], pool.ids[0]]
+    assert pool.questions(names) == [pool.get(name).question for name in names]
+    assert pool.questions([]) == []
+
+
 def test_other_tools_can_read_the_parts(make_pool: MakePool, tmp_path: Path) -> None:
     pool = Pool.build(make_pool(5), None, tmp_path / "store")
     table = Dataset.from_file(str(pool.folder / "parts" / "00000.arrow"))

@@ -228,6 +228,51 @@ def test_an_index_that_is_none_or_not_whole_says_so(
         SkillIndex.open(index.folder, pool, embedder)
 
 
+def test_damaged_texts_are_built_again_and_said(
+    build: Build, skills: dict[str, list[str]], pool: Pool, embedder: Embedder, tmp_path: Path
+) -> None:
+    (index := build(skills)).close()
+    file = index.folder / "skills.arrow"
+    file.write_bytes(file.read_bytes()[:40])
+    said: list[str] = []
+    with SkillIndex.build(tmp_path / "index", pool, skills, embedder, say=said.append) as again:
+        assert again.texts == index.texts
+    assert len(said) == 1
+    assert "skills.arrow is damaged" in said[0]
+
+
+REOPEN = """
+import json, sys
+from pathlib import Path
+from retrieval import Embedder, Pool, SkillIndex
+from retrieval.errors import GaptutorError
+folder, pool, skills = Path(sys.argv[1]), Pool.open(Path(sys.argv[2])), json.loads(sys.argv[3])
+try:
+    SkillIndex.open(Path(sys.argv[4]), pool, Embedder())
+except GaptutorError as error:
+    print(error)
+said = []
+index = SkillIndex.build(folder, pool, skills, Embedder(), say=said.append)
+print(len(said), index.search("addition of what was read", 1)[0].text)
+"""
+
+
+@pytest.mark.parametrize("keep", [0, 5000])
+def test_chromas_damaged_file_is_one_sentence_and_the_index_is_built_again(
+    build: Build, skills: dict[str, list[str]], pool: Pool, tmp_path: Path, keep: int
+) -> None:
+    """As another process finds it: within one, Chroma holds on to what it has open."""
+    (index := build(skills)).close()
+    (database,) = index.folder.glob("chroma-*/chroma.sqlite3")
+    database.write_bytes(database.read_bytes()[:keep] + b"garbage " * 4000)
+    arguments = [str(tmp_path / "index"), str(pool.folder), json.dumps(skills), str(index.folder)]
+    done = subprocess.run([sys.executable, "-c", REOPEN, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said, found = done.stdout.splitlines()
+    assert said.startswith("Chroma's files cannot be read (")
+    assert found == "1 Adding the digits that were read"
+
+
 @pytest.mark.parametrize("given", [["0", "1", "1"], ["0", "1", "3"], ["0", "1"], ["0", "1", "x"]])
 def test_rows_that_come_twice_or_not_at_all_are_an_error(tmp_path: Path, given: list[str]) -> None:
     with VectorStore(tmp_path, None, "skills") as store:
