@@ -174,8 +174,13 @@ def _users_own(name: str) -> Rule:
 
     def rule(item: Item, final: str) -> bool:
         try:
-            return float(function(final, list(item.answers), item.to_row())) >= 0.5
-        except Exception as error:
+            share = float(function(final, list(item.answers), item.to_row()))
+        except (Exception, SystemExit) as error:
             raise ConfigError(f"scorer {name} failed on item {item.id}: {type(error).__name__}: {error}") from error
+        if not 0 <= share <= 1:
+            raise ConfigError(
+                f"scorer {name} gave {share} on item {item.id}; it must give true, false, or a share from 0 to 1"
+            )
+        return share >= 0.5
 
     return rule

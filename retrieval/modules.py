@@ -21,7 +21,7 @@ def find_callable(name: str, key: str) -> Callable[..., Any]:
         sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), attribute, None)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script's last line may well be sys.exit()
         said = f"{module!r} cannot be imported ({type(error).__name__}: {error})"
         raise ConfigError(f"{key} {name}: {said}; write it as MODULE:ATTRIBUTE") from error
     finally:

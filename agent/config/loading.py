@@ -12,6 +12,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from agent.config.schema import RunConfig
 from retrieval.errors import ConfigError
+from retrieval.storage.files import read_text
 
 #: More values than any configuration has; a few aliases of aliases make billions of them.
 _MOST_VALUES = 10_000
@@ -34,7 +35,7 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping that a YAML file holds. Raises FileNotFoundError, and ConfigError for whatever else is wrong with it."""
     try:
-        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        raw = YAML(typ="safe").load(read_text(path))
         size = _size(raw, {})
     except (FileNotFoundError, NotADirectoryError):
         raise

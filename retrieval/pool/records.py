@@ -83,6 +83,8 @@ def record_files(path: Path) -> list[Path]:
         return files
     if not path.exists():
         raise DataError(f"{path} does not exist")
+    if not path.is_file():
+        raise DataError(f"{path} is neither a file nor a folder; write what comes through it to a file")
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path}: unknown kind of file; use one ending in {', '.join(SUFFIXES)}")
     return [path]

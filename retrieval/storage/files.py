@@ -93,6 +93,17 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def read_text(path: Path, most: int = 1 << 20) -> str:
+    """The text of a file that a user wrote, without a byte order mark. Raises UnicodeDecodeError, and OSError also for what is no
+    file (a pipe would be waited for) or has more than `most` bytes."""
+    size = path.stat().st_size
+    if not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a file")
+    if size > most:
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than {most:,}")
+    return path.read_text(encoding="utf-8-sig")
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises DataError naming the file, the line and a cure if it is missing or broken."""
     try:

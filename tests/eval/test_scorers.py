@@ -175,12 +175,21 @@ def test_a_users_function_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "my_rules.py").write_text(
         "def half(answer, gold, item):\n    return 0.5 if answer in gold and item['id'] == 'i' else 0.4\n"
         "def breaks(answer, gold, item):\n    return 1 / 0\n"
+        "def leaves(answer, gold, item):\n    raise SystemExit(0)\n"
+        "def nothing(answer, gold, item):\n    return float('nan')\n"
     )
+    (tmp_path / "my_script.py").write_text("import sys\nsys.exit(0)\n")
     monkeypatch.chdir(tmp_path)
     assert right("my_rules:half", "red", "red") is True
     assert right("my_rules:half", "blue", "red") is False
     with pytest.raises(ConfigError, match="failed on item i: ZeroDivisionError"):
         right("my_rules:breaks", "red", "red")
+    with pytest.raises(ConfigError, match="failed on item i: SystemExit"):
+        right("my_rules:leaves", "red", "red")
+    with pytest.raises(ConfigError, match="gave nan on item i"):
+        right("my_rules:nothing", "red", "red")
+    with pytest.raises(ConfigError, match="'my_script' cannot be imported"):
+        right("my_script:f", "red", "red")
     with pytest.raises(ConfigError, match=r"data\.scorer my_rules:none: .* nothing named 'none'"):
         right("my_rules:none", "red", "red")
     with pytest.raises(ConfigError, match="cannot be imported"):

@@ -374,7 +374,14 @@ class Endpoint:
 def _in_process(app: str) -> httpx2.AsyncClient:
     """A client that talks to an ASGI application in this process. Raises ConfigError if there is none of that name."""
     found = find_callable(app, "teacher.app")
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=found, raise_app_exceptions=False))
+
+    async def guarded(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await found(scope, receive, send)
+        except SystemExit as error:  # which would end the run, and no one would know of what
+            raise RuntimeError(f"{app} called sys.exit({error.code})") from error
+
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=guarded, raise_app_exceptions=False))
 
 
 def _check_address(url: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from agent.teacher.prompts.replies import REPLIES, json_schema, prompt
 from retrieval.errors import ConfigError
-from retrieval.storage.files import storage_errors, write_text
+from retrieval.storage.files import read_text, storage_errors, write_text
 
 #: `{question}` or `{{ question }}`, but not JSON, nor what belongs to a formula (\\frac{a}{b}, x_{n}).
 _PLACEHOLDER = re.compile(r"(?<![\w\\}^])\{\{?[ \t]*([A-Za-z_]\w*)[ \t]*\}\}?")
@@ -86,7 +86,7 @@ def _found(folder: Path) -> dict[str, Path]:
 
 def _read(kind: str, path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8-sig").strip()
+        text = read_text(path).strip()
     except OSError as error:
         raise ConfigError(f"teacher.prompts: {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from agent.config.loading import load_config
 from agent.teacher.client import Teacher
 from agent.teacher.prompts.own import load_prompts, needed, write_prompts
 from agent.teacher.prompts.replies import REPLIES, Judged, prompt
-from retrieval.errors import ConfigError
+from eval.task import load_items
+from retrieval.errors import ConfigError, DataError
 from retrieval.storage.files import read_jsonl
 from tests.endpoint import Scripted
 
@@ -101,3 +103,19 @@ async def test_another_prompt_is_sent_and_is_another_question(ask_at: MakeTeache
         await own.close()
     assert [seen.body["messages"][0]["content"] for seen in endpoint.requests] == [prompt("judge"), MINE]
     assert len({row["key"] for row in read_jsonl(tmp_path / "teacher.jsonl")}) == 2
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "judge.md")
+    with pytest.raises(ConfigError, match=r"judge\.md cannot be read: it is not a file"):
+        load_prompts(tmp_path)
+    (tmp_path / "judge.md").unlink()
+    (tmp_path / "judge.md").write_text("correct " * (1 << 18))
+    with pytest.raises(ConfigError, match=r"judge\.md cannot be read: it has 2,097,152 bytes"):
+        load_prompts(tmp_path)
+    os.mkfifo(tmp_path / "gaptutor.yaml")
+    with pytest.raises(ConfigError, match="it is not a file"):
+        load_config(tmp_path / "gaptutor.yaml")
+    os.mkfifo(tmp_path / "items.jsonl")
+    with pytest.raises(DataError, match="neither a file nor a folder"):
+        load_items(tmp_path / "items.jsonl")
