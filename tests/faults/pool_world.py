@@ -1,6 +1,7 @@
 """Runs that make their pool themselves, in a fresh store, with a teacher over HTTP that counts what it is asked."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -45,7 +46,8 @@ def make_pool_data(folder: Path) -> None:
     make_data(folder, "arithmetic", DRAWN)
     pool, shown = pool_file(folder), read_jsonl(folder / "arithmetic" / "validation.jsonl")[0]
     turns = [{"from": "human", "value": f"<image>\n{shown['question']}"}, {"from": "gpt", "value": shown["answer"]}]
-    row = {"id": "shown", "image": str(folder / "arithmetic" / shown["image"]), "conversations": turns}
+    shutil.copy(folder / "arithmetic" / shown["image"], pool.parent / "shown.png")
+    row = {"id": "shown", "image": "shown.png", "conversations": turns}
     write_json(pool, [*read_json(pool), row])
 
 
