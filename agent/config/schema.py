@@ -155,6 +155,9 @@ class StudentConfig(Section):
     is installed, or where `vllm.url` names a server."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of the weights when answering; `auto` takes bfloat16 where the machine is quick at it."""
+    image_pixels: int | None = Field(None, ge=1024)
+    """Scale images down to so many pixels for the student, wherever it sees them: answering, scoring, tuning. A photo of 12
+    megapixels may become more tokens than `tuning.max_length`; 1000000 is plenty for most questions."""
     batch_size: int = Field(128, ge=1)
     """Items answered together by the embedded engine."""
     max_new_tokens: int = Field(512, ge=1)

@@ -33,8 +33,11 @@ def rationales_until(context: Context, number: int) -> dict[str, str]:
     return found
 
 
-async def tune_on(context: Context, ids: Sequence[str], folder: Path, rationales: dict[str, str]) -> TuningResult:
-    """Tune an adapter on samples of the pool into `folder`/adapter; `rationales` are the student's own, by sample.
+async def tune_on(
+    context: Context, ids: Sequence[str], folder: Path, rationales: dict[str, str], take: int | None = None
+) -> TuningResult:
+    """Tune an adapter on samples of the pool into `folder`/adapter; `rationales` are the student's own, by sample. With `take`,
+    on the first so many that can be tuned on.
 
     Raises TuningError; there is then no adapter. Raises StorageError, RunError where the same tuning may go on later.
     """
@@ -48,6 +51,9 @@ async def tune_on(context: Context, ids: Sequence[str], folder: Path, rationales
         out=folder / "adapter",
         seed=config.seed,
         trust_remote_code=config.student.trust_remote_code,
+        image_pixels=config.student.image_pixels,
+        error_budget=config.error_budget,
+        take=take,
         **config.tuning.model_dump(),
     )
     with context.reporter.bar(f"tuning on {len(rows)} samples") as advance, context.waiting("tuning"):

@@ -9,7 +9,7 @@ import torch
 from agent.student.decoding import Inputs, generate, greedy, score_shared, score_whole
 from agent.student.engine import Reply, Request
 from retrieval.errors import DataError
-from retrieval.pool.images import read_image
+from retrieval.pool.images import read_image, scaled_down
 from training.data.chat import common_length, prompt_text, tokenise
 from training.data.rows import process
 from training.families.families import Family
@@ -24,10 +24,14 @@ class Asker:
     family: Family
     stops: frozenset[int]
     lead: str
+    #: Tokens that the model holds, prompt and answer together.
+    holds: int
+    #: Pixels that an image has at most; see `scaled_down`.
+    image_pixels: int | None = None
 
     def answer(self, model: Any, requests: Sequence[Request], limit: int) -> list[Reply]:
         """Replies to a batch, in its order; a request that cannot be read gives one with `error`."""
-        readable, errors = self._read(requests)
+        readable, errors = self._read(requests, limit)
         said: dict[str, Reply] = {}
         try:
             rows = self._continue(model, self._tensors(model, readable), limit) if readable else []
@@ -48,7 +52,7 @@ class Asker:
             request.id: [text if request.prefix or not text else self.lead + text for text in some]
             for request, some in zip(requests, continuations, strict=True)
         }
-        readable, _ = self._read(requests)
+        readable, _ = self._read(requests, 0)
         try:
             scores = self._score(model, readable, [wanted[one.request.id] for one in readable]) if readable else []
         except DataError:
@@ -59,23 +63,27 @@ class Asker:
         found = {one.request.id: row for one, row in zip(readable, scores, strict=True)}
         return [found.get(r.id, [float("nan")] * len(wanted[r.id])) for r in requests]
 
-    def _read(self, requests: Iterable[Request]) -> tuple[list["_Readable"], dict[str, str]]:
+    def _read(self, requests: Iterable[Request], limit: int) -> tuple[list["_Readable"], dict[str, str]]:
         """The requests with their pictures, and why the others cannot be asked, by id."""
         readable, errors = [], {}
         for request in requests:
             try:
-                readable.append(self._readable(request))
+                readable.append(self._readable(request, limit))
             except DataError as error:
                 errors[request.id] = str(error)
         return readable, errors
 
-    def _readable(self, request: Request) -> "_Readable":
+    def _readable(self, request: Request, limit: int) -> "_Readable":
         mark = getattr(self.processor, "image_token", None)
         if mark and mark in request.prompt + request.prefix:
             raise DataError(f"its text holds the model's image token {mark}; take it out")
-        pictures = [read_image(path) for path in request.images]
-        prompt = prompt_text(self.processor, request.prompt, len(pictures))
+        prompt = prompt_text(self.processor, request.prompt, len(request.images))
         text = prompt + self.lead + request.prefix if request.prefix else prompt
+        length = len(tokenise(self.processor, text)) + limit  # images not counted yet
+        if length > self.holds:
+            answer = f" with an answer of {limit}" if limit else ""
+            raise DataError(f"{length} tokens{answer}, and the student holds {self.holds}; make it shorter")
+        pictures = [scaled_down(read_image(path), self.image_pixels) for path in request.images]
         return _Readable(request, prompt, text, pictures)
 
     def _tensors(self, model: Any, asked: Sequence["_Readable"], texts: Sequence[str] | None = None) -> Inputs:

@@ -23,6 +23,7 @@ from agent.student.adapters import add_adapter, check_adapter, remove_adapter, u
 from agent.student.asking import Asker
 from agent.student.engine import Reply, Request
 from retrieval.errors import GaptutorError, StudentError, first_line
+from training.child.memory import in_halves, is_lack_of_memory
 from training.data.chat import answer_lead, tokenise
 from training.families.families import check_model, family_of, load_model, load_processor, resolve_dtype, stop_tokens
 
@@ -43,7 +44,8 @@ class EmbeddedStudent:
     async def answer(
         self, requests: Sequence[Request], adapter: str | None = None, done: Collection[str] = ()
     ) -> AsyncIterator[Reply]:
-        """See `Student.answer`. An unreadable image, or a text with the model's image token in it, gives an `error`."""
+        """See `Student.answer`. An unreadable image, a text with the model's image token in it, or one that is longer than the
+        model, or than memory, holds gives an `error`. A batch that memory does not hold is asked in halves."""
         finished = frozenset(done)
         for batch in await self._run(self._batches, requests, self.config.batch_size):
             if all(request.id in finished for request in batch):
@@ -91,8 +93,10 @@ class EmbeddedStudent:
             raise
         except (MemoryError, RuntimeError, ValueError) as error:
             first = first_line(error)
-            if isinstance(error, MemoryError) or "memory" in first:
-                raise StudentError(f"the student ran out of memory ({first}); lower student.batch_size") from error
+            if is_lack_of_memory(error):
+                raise StudentError(
+                    f"the machine has no memory for the student ({first}); free some, or take a smaller student"
+                ) from error
             raise StudentError(f"the student at {self.config.model} stopped working: {first}") from error
 
     def _up(self) -> "_Engine":
@@ -140,12 +144,20 @@ class EmbeddedStudent:
     def _answer(self, batch: list[Request], adapter: str | None) -> list[Reply]:
         engine = self._up()
         with using(engine.model, engine.known(adapter)) as model:
-            return engine.asker.answer(model, batch, self.config.max_new_tokens)
+            return in_halves(
+                batch,
+                lambda part: engine.asker.answer(model, part, self.config.max_new_tokens),
+                lambda request, said: Reply(request.id, "", error=f"the student has no memory for it ({said})"),
+            )
 
     def _score(self, batch: list[Request], wanted: list[list[str]], adapter: str | None) -> list[list[float]]:
         engine = self._up()
         with using(engine.model, engine.known(adapter)) as model:
-            return engine.asker.score(model, batch, wanted)
+            return in_halves(
+                list(zip(batch, wanted, strict=True)),
+                lambda part: engine.asker.score(model, [request for request, _ in part], [some for _, some in part]),
+                lambda asked, said: [float("nan")] * len(asked[1]),
+            )
 
 
 class _Engine:
@@ -160,7 +172,10 @@ class _Engine:
         self.model = load_model(config.model, resolve_dtype(config.dtype), attention, config.trust_remote_code)
         self.model.to("cuda" if gpu else "cpu")
         family = family_of(self.model.config)
-        self.asker = Asker(processor, family, stop_tokens(self.model, processor), answer_lead(processor))
+        text = self.model.config.get_text_config()
+        holds = int(getattr(text, "max_position_embeddings", 0) or 2**20)
+        stops, lead = stop_tokens(self.model, processor), answer_lead(processor)
+        self.asker = Asker(processor, family, stops, lead, holds, config.image_pixels)
         self._names: dict[str, str] = {}
         self._added = 0
 

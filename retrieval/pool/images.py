@@ -56,6 +56,14 @@ def read_image(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Imag
             raise DataError(f"{_label(source)}: the image is truncated or damaged ({error})") from None
 
 
+def scaled_down(image: Image.Image, pixels: int | None) -> Image.Image:
+    """The image with no more than so many pixels, its sides in their proportion; as it is if it has no more, or if None."""
+    if pixels is None or image.width * image.height <= pixels:
+        return image
+    scale = (pixels / (image.width * image.height)) ** 0.5
+    return image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale))), Image.Resampling.LANCZOS)
+
+
 def _label(source: Path | bytes) -> str:
     return str(source) if isinstance(source, Path) else "embedded image"
 

@@ -196,9 +196,7 @@ async def test_when_memory_runs_out_the_micro_batch_is_halved_and_the_batch_stay
     assert result.loss_first == pytest.approx(unbroken[1].loss_first, rel=1e-4)
 
 
-async def test_memory_that_never_suffices_fails_after_three_halvings(
-    job: TuningJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_memory_that_never_suffices_fails_at_one_sample(job: TuningJob, monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[int] = []
 
     async def starve(job: TuningJob, on_progress: object) -> dict[str, str]:
@@ -209,7 +207,7 @@ async def test_memory_that_never_suffices_fails_after_three_halvings(
     job.log_path.with_suffix(".log").write_text("")
     with pytest.raises(TuningError, match="out of memory"):
         await tune(replace(job, batch_size=64, micro_batch_size=None))
-    assert tries == [64, 32, 16, 8]
+    assert tries == [64, 32, 16, 8, 4, 2, 1]
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,6 @@ from retrieval.storage.files import (
     write_json,
 )
 
-#: Times the micro-batch is halved when memory runs out.
-HALVINGS = 3
 #: Seconds that a child gets to save a checkpoint and leave when it is told to.
 GRACE = 30.0
 #: Seconds to wait for the work folder's lock: a child killed along with its parent may be about to let go of it.
@@ -62,7 +60,8 @@ class TuningJob:
     `samples` is a JSONL file of {"id", "turns": [[prompt, answer], …], "images": [absolute paths]}, prompts filled
     into their templates by the caller. `out` becomes the adapter's folder; `log` (by default `tuning.jsonl` beside
     it) gets a row {"schema", "step", "steps", "loss", "lr", "samples", "seconds"} now and then, `tuning.log` beside
-    it what the child said. The other fields are those of the configuration's `tuning` and `student` sections.
+    it what the child said. `error_budget` is the share of samples, in [0, 1], that may be set aside; with `take`, the first so
+    many that need not be are tuned on. The other fields are those of the configuration's `tuning` and `student` sections.
     """
 
     model: str
@@ -79,6 +78,9 @@ class TuningJob:
     micro_batch_size: int | None = None
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     max_length: int = 2048
+    image_pixels: int | None = None
+    error_budget: float = 1.0
+    take: int | None = None
     checkpoint_minutes: float = 5.0
     processes: int = 1
     gpus: str | None = None
@@ -120,8 +122,11 @@ class TuningJob:
         if not self.samples.is_file():
             raise DataError(f"{self.samples} does not exist; it should hold the samples to tune on")
         settings = asdict(self)
-        for name in ("samples", "out", "log", "checkpoint_minutes", "gpus"):
+        for name in ("samples", "out", "log", "checkpoint_minutes", "gpus", "error_budget"):
             del settings[name]
+        for name in ("image_pixels", "take"):  # which earlier versions did not have
+            if settings[name] is None:
+                del settings[name]
         return digest({**settings, "samples": file_digest(self.samples)})
 
 
@@ -154,7 +159,7 @@ class TuningResult:
 async def tune(job: TuningJob, on_progress: Callable[[Progress], None] | None = None) -> TuningResult:
     """Tune an adapter in a child process and publish it in `job.out`.
 
-    When memory runs out the micro-batch is halved, at most HALVINGS times, and the effective batch stays. A child
+    When memory runs out the micro-batch is halved, down to one sample, and the effective batch stays. A child
     that was killed goes on once as it was; killed again, it counts as out of memory. If the task is cancelled the
     child saves a checkpoint and ends. Raises TuningError with the child's reason; StorageError, or RunError where another
     process is at it or has ended the child, if the same job may go on later. Nothing is published then.
@@ -164,7 +169,7 @@ async def tune(job: TuningJob, on_progress: Callable[[Progress], None] | None = 
     if done is not None:
         return done
     job = _open_work(job, key)
-    halvings, kills = 0, 0
+    kills = 0
     while True:
         failure = await _run_child(job, on_progress or (lambda progress: None))
         if failure is None:
@@ -174,9 +179,8 @@ async def tune(job: TuningJob, on_progress: Callable[[Progress], None] | None = 
         kills += failure["kind"] == "killed"
         if failure["kind"] == "killed" and kills == 1:
             continue
-        if failure["kind"] == "fault" or job.micro == 1 or halvings == HALVINGS:
+        if failure["kind"] == "fault" or job.micro == 1:
             break
-        halvings += 1
         job = replace(job, micro_batch_size=job.micro // 2)
         write_json(job.work / "micro.json", job.micro)
     raise TuningError(f"{failure['message']}; see {_log_of_child(job)}")

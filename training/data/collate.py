@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from retrieval.pool.images import read_image
+from retrieval.pool.images import read_image, scaled_down
 from training.data.batches import Encoded, pad, pad_labels
 from training.data.chat import IGNORED
 from training.data.rows import process
@@ -16,8 +16,9 @@ class Collator:
     """Pads on the right, where causal attention never looks back from an answer: known families need no attention
     mask."""
 
-    def __init__(self, processor: Any, table: FeatureTable | None) -> None:
+    def __init__(self, processor: Any, table: FeatureTable | None, image_pixels: int | None = None) -> None:
         self.processor = processor
+        self.image_pixels = image_pixels
         self.table = table
         self.fill = processor.tokenizer.pad_token_id
         processor.tokenizer.padding_side = "right"
@@ -26,7 +27,9 @@ class Collator:
         """Labels (samples, longest), and either ids, image mask and features, or all that the processor makes."""
         labels = pad_labels(samples)
         if self.table is None:
-            pictures = [[read_image(path) for path in sample.images] for sample in samples]
+            pictures = [
+                [scaled_down(read_image(path), self.image_pixels) for path in sample.images] for sample in samples
+            ]
             said = [len(sample.labels) - int((sample.labels != IGNORED).int().argmax()) for sample in samples]
             return {**process(self.processor, [sample.text for sample in samples], pictures, said), "labels": labels}
         ids = pad([sample.ids for sample in samples], self.fill)

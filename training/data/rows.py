@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from retrieval.errors import DataError, first_line
-from retrieval.pool.images import read_image
+from retrieval.pool.images import read_image, scaled_down
 from retrieval.storage.files import iter_jsonl
+from training.child.memory import in_halves
 from training.data.batches import Encoded
 from training.data.chat import IGNORED, ChatFormat, special_tokens_missing
 from training.families.families import Family
@@ -38,18 +39,28 @@ class Prepared:
 
 
 def prepare(
-    path: Path, model: Any, processor: Any, chat: ChatFormat, family: Family, max_length: int, scratch: Path
+    path: Path,
+    model: Any,
+    processor: Any,
+    chat: ChatFormat,
+    family: Family,
+    max_length: int,
+    scratch: Path,
+    image_pixels: int | None = None,
+    take: int | None = None,
 ) -> Prepared:
     """Encode the samples of a JSONL file; rows are {"id", "turns": [[prompt, answer], …], "images": [absolute paths]}.
 
     A sample whose image cannot be read, that is longer than `max_length` tokens or that the template cannot hold is
-    set aside.
+    set aside. With `take`, the samples are the first so many that are not, and those after them are not looked at.
     """
-    encoder = _Encoder(processor, chat, max_length)
+    encoder = _Encoder(processor, chat, max_length, image_pixels)
     table = FeatureTable(scratch, model.get_input_embeddings().weight.shape[1], model.dtype) if family.plain else None
     samples: list[Encoded] = []
     waiting: list[tuple[Encoded, dict[str, Any]]] = []
     for row in iter_jsonl(path):
+        if take is not None and len(samples) + len(waiting) == take:
+            break
         encoded = encoder.encode(row)
         if encoded is None:
             continue
@@ -64,10 +75,11 @@ def prepare(
 
 
 class _Encoder:
-    def __init__(self, processor: Any, chat: ChatFormat, max_length: int) -> None:
+    def __init__(self, processor: Any, chat: ChatFormat, max_length: int, image_pixels: int | None) -> None:
         self.processor = processor
         self.chat = chat
         self.max_length = max_length
+        self.image_pixels = image_pixels
         self.set_aside: list[SetAside] = []
 
     def encode(self, row: dict[str, Any]) -> tuple[Encoded, dict[str, Any]] | None:
@@ -81,10 +93,12 @@ class _Encoder:
     def _encode(self, row: dict[str, Any]) -> tuple[Encoded, dict[str, Any]]:
         paths = tuple(Path(name) for name in row["images"])
         spoken = self.chat.speak([(prompt, answer) for prompt, answer in row["turns"]], len(paths))
-        inputs = process(self.processor, [spoken.text], [[read_image(path) for path in paths]])
+        pictures = [scaled_down(read_image(path), self.image_pixels) for path in paths]
+        inputs = process(self.processor, [spoken.text], [pictures])
         ids = inputs["input_ids"][0]
         if len(ids) > self.max_length:
-            raise DataError(f"it has {len(ids)} tokens, more than tuning.max_length = {self.max_length}")
+            cure = "; student.image_pixels scales its images down" if paths else ""
+            raise DataError(f"it has {len(ids)} tokens, more than tuning.max_length = {self.max_length}{cure}")
         labels = torch.tensor(self.chat.labels(spoken, ids.tolist()))
         if bool((labels == IGNORED).all()):
             raise DataError("its answer is empty")
@@ -130,7 +144,7 @@ def _see(waiting: list[tuple[Encoded, dict[str, Any]]], model: Any, table: Featu
         yield from (encoded for encoded, _ in waiting)
         return
     seeing = [inputs["pixel_values"] for _, inputs in waiting if "pixel_values" in inputs]
-    features = iter(image_features(model, {"pixel_values": torch.cat(seeing)}) if seeing else [])
+    features = iter(in_halves(seeing, lambda part: image_features(model, {"pixel_values": torch.cat(list(part))})))
     for encoded, _ in waiting:
         rows = [next(features) for _ in encoded.images]
         yield replace(encoded, features=table.append(torch.cat(rows))) if rows else encoded

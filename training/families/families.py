@@ -16,11 +16,13 @@ import transformers
 from httpx import HTTPError
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from safetensors import SafetensorError
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText, PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from retrieval.errors import ConfigError, TuningError, first_line
+from training.child.memory import is_lack_of_memory
 from training.families.processors import missing_package, read_processor
 
 transformers_logging.disable_progress_bar()
@@ -117,7 +119,7 @@ def resolve_dtype(name: str) -> torch.dtype:
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
     if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     capable = torch.cpu.get_capabilities()
     quick = capable.get("avx512_bf16") or capable.get("amx_bf16")
     return torch.bfloat16 if quick else torch.float32
@@ -209,7 +211,9 @@ def load_model(model: str, dtype: torch.dtype, attention: str, trust_remote_code
             trust_remote_code=trust_remote_code,
             use_safetensors=True,
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        if is_lack_of_memory(error):
+            raise
         needed = missing_package(error)
         if needed:
             raise ConfigError(f"the model {model} needs {needed}, then run again") from error

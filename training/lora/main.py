@@ -18,6 +18,8 @@ from retrieval.storage.files import storage_errors, write_json
 from training.child.job import LEFT, LOCK_WAIT, NO_ROOM, TuningJob
 
 _PR_SET_PDEATHSIG = 1
+#: What torch says of an operation that it has in no deterministic form.
+_NOT_DETERMINISTIC = "does not have a deterministic implementation"
 
 
 def main(arguments: list[str]) -> int:
@@ -99,26 +101,26 @@ class _Stop:
         self.asked = True
 
 
-def _guarded(job: TuningJob) -> int:
+def _guarded(job: TuningJob, strict: bool = True) -> int:
     """Run the job and sort what goes wrong into memory, storage and faults."""
     stop = _Stop()
-    import torch
-
+    from training.child.memory import is_lack_of_memory
     from training.lora.tuning import run
 
     try:
         with storage_errors(job.work):
-            return 0 if run(job, lambda: stop.asked) else LEFT
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        return _fail(job, "memory", f"out of memory with {job.micro} samples at a time: {first_line(error)}")
+            return 0 if run(job, lambda: stop.asked, strict) else LEFT
     except StorageError as error:
         return _fail(job, "storage", str(error))
     except GaptutorError as error:
         return _fail(job, "fault", str(error))
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error) or "out of memory" in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if is_lack_of_memory(error):
             return _fail(job, "memory", f"out of memory with {job.micro} samples at a time: {first_line(error)}")
-        raise
+        if not (strict and _NOT_DETERMINISTIC in str(error)):
+            raise
+        print(f"tuned again on this machine, it may differ in its last bits: {first_line(error)}", file=sys.stderr)
+    return _guarded(job, strict=False)
 
 
 def _fail(job: TuningJob, kind: str, message: str) -> int:

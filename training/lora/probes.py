@@ -13,7 +13,7 @@ import torch
 from peft import PeftModel
 
 from retrieval.errors import DataError
-from retrieval.pool.images import read_image
+from retrieval.pool.images import read_image, scaled_down
 from retrieval.storage.files import read_json, write_json
 from training.data.chat import answer_lead, common_length, prompt_text, tokenise
 from training.data.rows import process
@@ -37,12 +37,14 @@ class Probe:
     adapted: list[float]
 
 
-def write_probes(model: PeftModel, processor: Any, rows: list[dict[str, Any]], folder: Path) -> None:
+def write_probes(
+    model: PeftModel, processor: Any, rows: list[dict[str, Any]], folder: Path, image_pixels: int | None = None
+) -> None:
     """Probe a model that has just been tuned, on PROBES of its samples (rows as `TuningJob.samples` holds them)."""
     unfuse(model)
     model.eval()
     drawn = random.Random(0).sample(rows, min(PROBES, len(rows)))
-    probes = [_probe(model, processor, row) for row in drawn]
+    probes = [_probe(model, processor, row, image_pixels) for row in drawn]
     write_json(folder / FILE, {"schema": 1, "probes": [asdict(probe) for probe in probes]})
 
 
@@ -55,13 +57,13 @@ def read_probes(folder: Path) -> list[Probe]:
     return [probe for probe in probes if all(Path(image).is_file() for image in probe.images)]
 
 
-def _probe(model: PeftModel, processor: Any, row: dict[str, Any]) -> Probe:
+def _probe(model: PeftModel, processor: Any, row: dict[str, Any], image_pixels: int | None) -> Probe:
     (prompt, answer), images = row["turns"][0], row["images"]
     lead = answer_lead(processor)
     given = prompt_text(processor, prompt, len(images))
     answer = _shortened(processor, answer)
     tail = _tail(processor, given, lead + answer)
-    pictures = [read_image(Path(image)) for image in images]
+    pictures = [scaled_down(read_image(Path(image)), image_pixels) for image in images]
     inputs = process(processor, [given + lead + answer], [pictures], [len(tail)])
     moved = {name: value.to(model.device) for name, value in inputs.items()}
     moved = {name: value.to(model.dtype) if value.is_floating_point() else value for name, value in moved.items()}

@@ -29,15 +29,17 @@ ROWS = 200
 WHOLE = "whole.json"
 
 
-def run(job: TuningJob, stopping: Callable[[], bool]) -> bool:
+def run(job: TuningJob, stopping: Callable[[], bool], strict: bool = True) -> bool:
     """Do the job, from its last whole checkpoint if there is one. True at the end, False if `stopping` asked to leave
     before.
 
-    Raises TuningError if nothing can be tuned on, the loss is not finite or the adapter does nothing.
+    `strict`: an operation that has no deterministic form on this GPU raises RuntimeError. Raises TuningError if nothing, or less
+    than the error budget allows, can be tuned on, the loss is not finite or the adapter does nothing.
     """
-    if torch.cuda.is_available():
-        # CPU kernels give the same bits anyway, and this mode would fill every new tensor with NaN first (7% of a step).
-        torch.use_deterministic_algorithms(True, warn_only=True)
+    if torch.cuda.is_available():  # CPU kernels give the same bits anyway
+        torch.use_deterministic_algorithms(True, warn_only=not strict)
+        # Nothing here reads what it has not written, so that new tensors need not be filled (7% of a step).
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined,unused-ignore]
     set_seed(job.seed)
     dtype = resolve_dtype(job.dtype)
     processor = load_processor(job.model, job.trust_remote_code)
@@ -49,7 +51,7 @@ def run(job: TuningJob, stopping: Callable[[], bool]) -> bool:
     family = family_of(model.config)
     chat = ChatFormat(processor, stop_tokens(model, processor))
     scratch = job.work / f"features-{arguments.process_index}.bin"
-    data = prepare(job.samples, model, processor, chat, family, job.max_length, scratch)
+    data = prepare(job.samples, model, processor, chat, family, job.max_length, scratch, job.image_pixels, job.take)
     _check(data, job)
     trainer = _trainer(job, _adapted(model, job, target_pattern(model, family)), data, processor, arguments)
     trainer.remove_callback(PrinterCallback)
@@ -71,6 +73,13 @@ def _check(data: Prepared, job: TuningJob) -> None:
         why = f"; the first: sample {data.set_aside[0].sample}: {data.set_aside[0].reason}" if data.set_aside else ""
         raise TuningError(
             f"none of the samples in {job.samples} can be tuned on ({len(data.set_aside)} set aside{why})"
+        )
+    total = len(data.samples) + len(data.set_aside)
+    if len(data.set_aside) > job.error_budget * total:
+        first = data.set_aside[0]
+        raise TuningError(
+            f"{len(data.set_aside)} of {total} samples cannot be tuned on, more than error_budget {job.error_budget:.0%}; the "
+            f"first: sample {first.sample}: {first.reason}; mend that, or raise tuning.max_length or error_budget"
         )
     if len(data.samples) < job.processes:
         raise TuningError(
@@ -119,7 +128,9 @@ def _trainer(
     arguments.gradient_accumulation_steps = max(1, math.ceil(share / job.micro))
     arguments.max_steps = len(plan)
     batches = MicroBatches(plan, arguments.gradient_accumulation_steps, arguments.world_size, arguments.process_index)
-    loader: Any = DataLoader(cast(Any, data.samples), batch_sampler=batches, collate_fn=Collator(processor, data.table))
+    loader: Any = DataLoader(
+        cast(Any, data.samples), batch_sampler=batches, collate_fn=Collator(processor, data.table, job.image_pixels)
+    )
     return AnswerTrainer(job=job, loader=loader, model=model, args=arguments)
 
 
@@ -296,7 +307,9 @@ def _finish(job: TuningJob, model: PeftModel, processor: Any, data: Prepared, st
         if extra.name not in ("adapter_config.json", "adapter_model.safetensors"):
             extra.unlink()
     tuned = {sample.id for sample in data.samples}
-    write_probes(model, processor, [row for row in iter_jsonl(job.samples) if row["id"] in tuned], folder)
+    write_probes(
+        model, processor, [row for row in iter_jsonl(job.samples) if row["id"] in tuned], folder, job.image_pixels
+    )
     rows = read_jsonl(job.log_path)
     result = {
         "steps": steps,

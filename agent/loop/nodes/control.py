@@ -1,5 +1,6 @@
 """The random control: as many samples as the round had, drawn at random, tuned and evaluated the same way."""
 
+import math
 import time
 from dataclasses import asdict
 
@@ -14,7 +15,7 @@ from agent.strategies.rehearsal import own_rationales, without_steps, write_own_
 from agent.strategies.training_set import tune_on, union
 from retrieval.errors import AdapterError, TuningError
 from retrieval.selection.random import select_random
-from retrieval.storage.files import read_jsonl, write_json, write_jsonl
+from retrieval.storage.files import read_jsonl, read_object, write_json, write_jsonl
 
 
 @node()
@@ -61,14 +62,24 @@ async def _tried(context: Context, number: int) -> str | None:
 
 async def _make(context: Context, number: int) -> None:
     data, folder = context.data, context.folder.control(number)
-    chosen = select_random(data.pool.ids, len(union(context, number)), data.excluded, context.config.seed)
-    if not (folder / "selection.jsonl").exists():
-        write_jsonl(folder / "selection.jsonl", (each.as_row(number) for each in chosen))
+    wanted = len(union(context, number))
+    # As many as the round was tuned on: for those that cannot be tuned on others stand by, so that no arm has fewer.
+    spare = max(4, math.ceil(context.config.error_budget * wanted))
+    chosen = select_random(data.pool.ids, wanted + spare, data.excluded, context.config.seed)
     ids = [each.sample for each in chosen]
     helped = sum(len(read_jsonl(context.folder.round(each) / "rationales.jsonl")) for each in range(1, number + 1))
     if helped:  # as many as the rounds asked for
         asked = without_steps(data.pool, ids)[:helped]
         await write_own_rationales(context, asked, folder / "rationales.jsonl")
-    result = await tune_on(context, ids, folder, own_rationales(folder / "rationales.jsonl"))
+    rationales, take = own_rationales(folder / "rationales.jsonl"), _tuned_on(context, number) or wanted
+    result = await tune_on(context, ids, folder, rationales, take)
+    looked_at = chosen[: result.samples + result.set_aside]
+    write_jsonl(folder / "selection.jsonl", (each.as_row(number) for each in looked_at))
     note_figures(context, round=number, arm="control", **asdict(result))
     await answer_sets(context, folder, number, folder / "adapter")
+
+
+def _tuned_on(context: Context, number: int) -> int | None:
+    """How many samples a round's adapter was tuned on."""
+    manifest = context.folder.round(number) / "adapter" / "manifest.json"
+    return int(read_object(manifest)["result"]["samples"]) if manifest.exists() else None

@@ -13,7 +13,7 @@ from agent.config.schema import StudentConfig
 from agent.student.engine import Request
 from agent.student.vllm.server import Needs
 from retrieval.errors import ConfigError, DataError
-from retrieval.pool.images import read_image
+from retrieval.pool.images import read_image, scaled_down
 from training.data.chat import answer_lead, prompt_text, special_tokens_missing, tokenise
 from training.data.rows import process
 from training.families.families import family_of, load_config, load_processor
@@ -62,17 +62,19 @@ class Ruler:
     def picture(self, path: Path) -> bytes:
         """An image as it is sent: its file, or, where vLLM would otherwise count other tokens than the student's processor
         makes of it, a PNG of what that processor scales it to. Raises DataError if it cannot be read."""
-        if not self._scaled:
+        pixels = self._config.image_pixels
+        if not self._scaled and pixels is None:
             return read_picture(path)
-        image = read_image(path)
+        whole = read_image(path)
+        image = scaled_down(whole, pixels)
+        if not self._scaled:
+            return read_picture(path) if image is whole else _png(image)
         if image.size not in self._scales_to:
             inputs = process(self._processor, [prompt_text(self._processor, "a", 1)], [[image]])
             height, width = inputs["image_sizes"][0].tolist()
             self._scales_to[image.size] = (width, height)
-        buffer = io.BytesIO()
         how = Image.Resampling(self._processor.image_processor.resample)
-        image.resize(self._scales_to[image.size], how).save(buffer, "PNG")
-        return buffer.getvalue()
+        return _png(image.resize(self._scales_to[image.size], how))
 
     def _length(self, request: Request) -> int:
         text = prompt_text(self._processor, request.prompt, len(request.images)) + request.prefix
@@ -92,7 +94,15 @@ class Ruler:
         """Tokens that an image of this one's size becomes, but for the one that the template writes."""
         text = prompt_text(self._processor, "a", 1)
         try:
-            ids: Any = process(self._processor, [text], [[read_image(path)]])["input_ids"]
+            ids: Any = process(self._processor, [text], [[scaled_down(read_image(path), self._config.image_pixels)]])[
+                "input_ids"
+            ]
         except DataError:
             return 0
         return max(0, int(ids.shape[1]) - len(tokenise(self._processor, text)))
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
