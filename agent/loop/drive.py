@@ -15,7 +15,7 @@ from langgraph.types import Command
 from agent.config.schema import RunConfig
 from agent.loop.checkpoints import checkpointer, discard_damaged
 from agent.loop.graph import build_graph
-from agent.loop.position import beginning, is_finished, reopen
+from agent.loop.position import beginning, is_finished, reopen, tune_again
 from agent.loop.stopping import Signals
 from agent.report import write_report
 from agent.run.console import Reporter
@@ -49,13 +49,15 @@ async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Re
         reopened = reopen(folder.path, extends(folder.path, folder.config))
         if is_finished(folder.path):
             return "finished"
+        if lost := tune_again(folder.path):
+            reporter.say(f"  damaged, and tuned again: {', '.join(lost)}")
         context = Context.build(folder, reporter)
         folder.status(state="running", error=None)
         if reopened:
             reporter.say(f"  trying again: {', '.join(reopened)}")
         if config.teacher.price is None:
             reporter.say(_NO_PRICE.format(config.teacher.model))
-        ending = await _walk(context, anew=bool(reopened or folder.notes))
+        ending = await _walk(context, anew=bool(reopened or lost or folder.notes))
         if ending != "finished":  # `finish` has noted that, with the figures
             _leave(folder, state=ending)
         return ending

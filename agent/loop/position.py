@@ -7,8 +7,9 @@ for a passing reason (memory, a disk, a server away) is final for the state mach
 from pathlib import Path
 from typing import Any
 
-from agent.loop.manifest import Manifest, manifest_of, manifests
+from agent.loop.manifest import Manifest, manifests
 from agent.loop.state import has_failed
+from agent.student.adapters import is_sound
 from retrieval.storage.files import read_json
 
 
@@ -55,10 +56,16 @@ def failed_controls(run: Path) -> list[Path]:
     return [folder.parent for folder in tried if not (folder / "evaluation.json").exists()]
 
 
-def tune_again(run: Path, number: int) -> None:
-    """Let a round's adapter, which is damaged, be tuned again from the samples that it was tuned on."""
-    manifest = Manifest.read(manifest_of(run / "rounds" / f"{number:02d}", "tune"))
-    manifest._replace(key="", done=False, update={}).write()
+def tune_again(run: Path) -> list[str]:
+    """Let the adapters that are gone or damaged be tuned again, from the samples that they were tuned on. Returns which, in
+    words."""
+    lost = []
+    for manifest in manifests(run, "tune"):
+        adapter = manifest.path.parent.parent / "adapter"
+        if manifest.done and not has_failed(manifest.update.get("stop_reason")) and not is_sound(adapter):
+            manifest._replace(key="", done=False, update={}).write()
+            lost.append(f"the adapter of round {manifest.round}")
+    return lost
 
 
 def beginning(run: Path) -> dict[str, Any]:

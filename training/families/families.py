@@ -6,6 +6,7 @@ is computed ahead. Not covered: experts that are fused into one parameter (no li
 """
 
 import re
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,8 @@ from training.families.processors import missing_package, read_processor
 
 transformers_logging.disable_progress_bar()
 
+#: Lines of Python that a chat template may take for one short question; those of the families take a few hundred.
+_TEMPLATE_STEPS = 1_000_000
 #: Seconds that the hub gets to say whether it has a model.
 HUB_SECONDS = 10.0
 
@@ -195,9 +198,40 @@ def load_processor(model: str, trust_remote_code: bool = False) -> Any:
         )
     if not processor.chat_template:
         raise ConfigError(f"{model} is not usable as a student: it has no chat template; add chat_template.jinja to it")
+    _check_template(model, processor)
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
     return processor
+
+
+def _check_template(model: str, processor: Any) -> None:
+    """Raise ConfigError if the chat template does not come to an end with one short question; what else is wrong with it shows
+    where it is used."""
+    counted = 0
+
+    def count(frame: Any, event: str, arg: Any) -> Any:
+        nonlocal counted
+        counted += 1
+        if counted > _TEMPLATE_STEPS:
+            raise _EndlessError
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        processor.apply_chat_template([{"role": "user", "content": [{"type": "text", "text": "a"}]}], tokenize=False)
+    except (_EndlessError, MemoryError, RecursionError):
+        raise ConfigError(
+            f"{model} is not usable as a student: its chat template does not come to an end; see to chat_template.jinja"
+        ) from None
+    except Exception:
+        return
+    finally:
+        sys.settrace(before)
+
+
+class _EndlessError(BaseException):
+    """Raised in a template that goes on for too long."""
 
 
 def load_model(model: str, dtype: torch.dtype, attention: str, trust_remote_code: bool = False) -> Any:

@@ -18,7 +18,7 @@ from agent.student.engine import Reply, Request
 from agent.student.vllm.room import Ruler
 from retrieval.errors import ConfigError
 from retrieval.pool.images import read_image, scaled_down
-from training.families.families import LLAVA, load_model, target_pattern
+from training.families.families import LLAVA, load_model, load_processor, target_pattern
 
 
 def config(student: Path, **changed: Any) -> StudentConfig:
@@ -138,3 +138,19 @@ def test_a_student_whose_weights_are_cut_is_named(student: Path, tmp_path: Path)
     weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
     with pytest.raises(ConfigError, match="its weights cannot be read"):
         load_model(str(tmp_path), torch.float32, "eager")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{{ b }}{% endfor %}{% endfor %}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+        "{{ 'a' * 10 ** 15 }}",
+    ],
+)
+def test_a_chat_template_without_an_end_is_refused(student: Path, tmp_path: Path, template: str) -> None:
+    for file in student.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "chat_template.jinja").write_text(template)
+    with pytest.raises(ConfigError, match="chat template does not come to an end"):
+        load_processor(str(tmp_path))
