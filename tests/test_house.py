@@ -1,4 +1,4 @@
-"""docs/architecture.md is the house as it is built, and no room of it is too full."""
+"""docs/architecture.md is the house as it is built, no room is too full, and docs/survival.md names tests that are there."""
 
 import re
 import tomllib
@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+SURVIVAL = (ROOT / "docs" / "survival.md").read_text(encoding="utf-8")
 PACKAGES = ("agent", "eval", "training", "retrieval")
 #: Sources of the project, tests and benchmarks too.
 SOURCES = sorted(
@@ -58,3 +59,15 @@ def test_each_folder_says_what_lives_there(package: str) -> None:
         path for path in (ROOT / package).rglob("__init__.py") if not path.read_text(encoding="utf-8").startswith('"""')
     ]
     assert [path for path in silent if path.parent.parent != ROOT] == []
+
+
+@pytest.mark.parametrize("named", sorted(set(re.findall(r"`(tests/[\w/]+\.py::\w+)`", SURVIVAL))))
+def test_a_fault_that_is_survived_has_its_test(named: str) -> None:
+    path, _, name = named.partition("::")
+    assert re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_every_fault_has_one() -> None:
+    rows = [line for line in SURVIVAL.splitlines() if line.startswith("| ") and not line.startswith("| fault")]
+    assert len(rows) > 20
+    assert [row for row in rows if "`tests/" not in row] == []
