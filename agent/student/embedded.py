@@ -9,6 +9,7 @@ engine is chosen.
 import asyncio
 import ctypes
 import gc
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from agent.student.asking import Asker
 from agent.student.engine import Reply, Request
 from retrieval.errors import GaptutorError, StudentError, first_line
 from training.child.memory import in_halves, is_lack_of_memory
+from training.child.threads import usable_cores
 from training.data.chat import answer_lead, tokenise
 from training.families.families import check_model, family_of, load_model, load_processor, resolve_dtype, stop_tokens
 
@@ -164,6 +166,8 @@ class _Engine:
     """The model in memory, how to ask it, and its adapters by name."""
 
     def __init__(self, config: StudentConfig) -> None:
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
         processor = load_processor(config.model, config.trust_remote_code)
         processor.tokenizer.padding_side = "left"
         gpu = torch.cuda.is_available()

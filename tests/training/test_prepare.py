@@ -39,6 +39,12 @@ def test_samples_that_cannot_be_used_are_set_aside_with_the_reason(student: Path
     assert "max_length" in reasons["long"]
 
 
+def test_samples_of_texts_alone_need_no_tower(student: Path, tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"id": f"{n}", "turns": [["Which?", "none"]], "images": []} for n in range(3)]
+    data, _, _ = encode(student, rows, tmp_path)
+    assert len(data.samples) == 3
+
+
 def test_stored_features_give_the_logits_that_the_whole_model_gives(student: Path, tmp_path: Path) -> None:
     red, blue = (str(make_picture(tmp_path / f"{colour}.png", colour)) for colour in ("red", "blue"))
     rows: list[dict[str, object]] = [

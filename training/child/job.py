@@ -30,6 +30,7 @@ from retrieval.storage.files import (
     storage_errors,
     write_json,
 )
+from training.child.threads import thread_environment
 
 #: Seconds that a child gets to save a checkpoint and leave when it is told to.
 GRACE = 30.0
@@ -246,6 +247,7 @@ def child_environment(gpus: str | None = None) -> dict[str, str]:
     roots = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
+        **thread_environment(),
         "PYTHONPATH": os.pathsep.join(filter(None, roots)),
         "TOKENIZERS_PARALLELISM": "false",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",

@@ -26,6 +26,8 @@ def in_halves(
 
     A single thing that is too much gets `alone(thing, what was said)`; without `alone`, its error is raised.
     """
+    if not things:
+        return []
     try:
         return work(things)
     except (MemoryError, RuntimeError) as error:

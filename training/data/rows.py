@@ -144,7 +144,8 @@ def _see(waiting: list[tuple[Encoded, dict[str, Any]]], model: Any, table: Featu
         yield from (encoded for encoded, _ in waiting)
         return
     seeing = [inputs["pixel_values"] for _, inputs in waiting if "pixel_values" in inputs]
-    features = iter(in_halves(seeing, lambda part: image_features(model, {"pixel_values": torch.cat(list(part))})))
+    seen = in_halves(seeing, lambda part: image_features(model, {"pixel_values": torch.cat(list(part))}))
+    features = iter(seen)
     for encoded, _ in waiting:
         rows = [next(features) for _ in encoded.images]
         yield replace(encoded, features=table.append(torch.cat(rows))) if rows else encoded
