@@ -18,7 +18,8 @@ from agent.run.context import Context
 from agent.run.error_budget import check_answers, check_read
 from agent.student import Request, Student, make_student
 from agent.student.engine import prompt_for
-from agent.teacher.batch.ahead import LEAST, Questions
+from agent.teacher.batch.queue import LEAST
+from agent.teacher.batch.sending import Questions
 from agent.teacher.client import Teacher
 from agent.teacher.prompts.replies import Judged
 from agent.teacher.request import Question

@@ -18,7 +18,7 @@ from agent.run.machine import check_machine
 from agent.run.resume import read_config
 from agent.student import make_student
 from agent.student.engine import Student
-from agent.teacher.batch.ahead import Questions
+from agent.teacher.batch.sending import Questions
 from agent.teacher.client import Teacher
 from agent.teacher.endpoint.dialect import Learned
 from eval.scorers import Scorer

@@ -18,8 +18,10 @@ from pydantic import BaseModel
 
 from agent.chat.stream import see_through
 from agent.config.schema import TeacherConfig
-from agent.teacher.batch.ahead import Ahead, Progress, Questions
+from agent.teacher.batch.ahead import Ahead
 from agent.teacher.batch.api import BatchApi
+from agent.teacher.batch.fetching import Progress
+from agent.teacher.batch.sending import Questions
 from agent.teacher.endpoint.dialect import Learned
 from agent.teacher.endpoint.endpoint import Endpoint
 from agent.teacher.endpoint.outage import Say
@@ -267,7 +269,7 @@ class Teacher:
             found = self._ledger.find(key, self.config.max_tokens if question.schema else CHOICE_TOKENS)
             if found is not None:
                 return found
-            if (rejected := self._ahead.rejected.get(key)) is not None:
+            if (rejected := self._ahead.rejection(key)) is not None:
                 self._failures = ("", 0)  # others of its batch were answered
                 raise rejected
             endpoint = self._opened()
