@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple
 
 from agent.chat.stream import as_done
 from agent.diagnosis.merging import Group, match_pool_skills, merge_names, plain
-from agent.teacher.client import Fault, Teacher
+from agent.teacher.asked import Fault
+from agent.teacher.client import Teacher
 from agent.teacher.prompts.replies import NamedSkills
 from agent.teacher.request import Question
 from eval.answers import Answer

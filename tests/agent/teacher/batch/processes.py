@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from agent.teacher.client import Asked, Teacher
+from agent.teacher.asked import Asked
+from agent.teacher.client import Teacher
 from agent.teacher.prompts.replies import Judged
 from agent.teacher.request import Question
 from retrieval.storage.files import read_jsonl
