@@ -9,7 +9,7 @@ from typing import Self
 from langgraph.runtime import RunControl
 
 from agent.run.context import Context
-from agent.student.vllm.server import GRACE as SERVER
+from agent.student.vllm.server.own import GRACE as SERVER
 from agent.teacher.client import GRACE as REPLIES
 from training.child.job import GRACE as CHECKPOINT
 

@@ -17,7 +17,7 @@ from agent.chat.stream import all_done, as_done
 from agent.config.schema import StudentConfig
 from agent.student.engine import Reply, Request
 from agent.student.vllm.messages import answer_body, mean_tails, read_answer, read_body, read_prompt
-from agent.student.vllm.server import RefusedError
+from agent.student.vllm.server.client import RefusedError
 from agent.student.vllm.serving import Serving
 from retrieval.errors import ConfigError, DataError
 from training.families.families import family_of, load_config

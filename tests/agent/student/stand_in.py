@@ -61,7 +61,7 @@ class StandIn:
             self.dead = not isinstance(body["messages"][0]["content"], str)  # until one has looked whether it lives
             return JSONResponse({"error": {"message": "EngineCore encountered an issue"}}, 500)
         if self.down:
-            self.down -= 1
+            self.down -= isinstance(body["messages"][0]["content"], str)  # one has looked whether it lives
             return JSONResponse({"error": {"message": "EngineCore encountered an issue"}}, 500)
         if self.asleep:
             return JSONResponse({"error": {"message": "the engine is asleep"}}, 500)
