@@ -125,7 +125,7 @@ async def _name_all(
         return await name_batch(teacher, batch)
 
     with Log(path) as log:
-        async with aclosing(as_done(waiting, name, teacher.config.concurrency)) as results:
+        async with aclosing(as_done(waiting, name, teacher.config.concurrency, teacher.stop)) as results:
             async for named in results:
                 for each in named:
                     if each.id not in done:

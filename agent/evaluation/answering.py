@@ -126,7 +126,7 @@ async def _ask_teacher(
 
     await ask_ahead(lambda: (_verdict_on(by_id[answer.item], answer) for answer in unjudged), len(unjudged))
     with Log(path) as log:
-        async with aclosing(as_done(unjudged, judge, teacher.config.concurrency)) as verdicts:
+        async with aclosing(as_done(unjudged, judge, teacher.config.concurrency, teacher.stop)) as verdicts:
             async for answer in verdicts:
                 log.append(answer.to_row())
 

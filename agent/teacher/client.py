@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from pydantic import BaseModel
 
+from agent.chat.stop import Stop
 from agent.chat.stream import see_through
 from agent.config.schema import TeacherConfig
 from agent.teacher.asked import Asked, Failures, Tally, refusal_in
@@ -47,7 +48,8 @@ class Teacher:
     usage can be told apart later; at most `config.concurrency` requests are under way at one time, however many
     questions there are. Teachers of one run share a `budget`, `prompts` (those of `config`, if not given) and what was
     `learned` about the endpoint. Where other runs write to the journal too, `costs` is a file of this run's own, in which
-    what it pays for is noted down, without the replies. `say` is told when the teacher is away, and when it is back, and how
+    what it pays for is noted down, without the replies. When a `stop` is asked for, requests that are on their way come in, and
+    whatever would need another raises StoppedError. `say` is told when the teacher is away, and when it is back, and how
     batches stand; their log lies beside the journal."""
 
     def __init__(
@@ -61,13 +63,15 @@ class Teacher:
         prompts: Prompts | None = None,
         learned: Learned | None = None,
         say: Say = lambda text: None,
+        stop: Stop | None = None,
     ) -> None:
         self.config = config
         self.prompts = prompts or load_prompts(config.prompts)
         self.scope = scope
         self.budget = budget or Budget(config.budget_usd)
         self.learned = learned or Learned()
-        self._sleep = sleep
+        self.stop = stop or Stop()
+        self._sleep = self.stop.sleeper(sleep)
         self.say = say
         self._ledger = Ledger(config, journal, self.budget, costs)
         #: Of what there is of batches, which is this run's; None: all.
@@ -79,8 +83,9 @@ class Teacher:
             journal.with_suffix(".batches.jsonl"),
             self,
             lambda: BatchApi(self._opened()),
-            sleep,
+            self._sleep,
             lambda text: self.say(text),
+            self.stop,
         )
         self._slots = asyncio.Semaphore(config.concurrency)
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -195,7 +200,7 @@ class Teacher:
 
     def _opened(self) -> Endpoint:
         if self._endpoint is None:
-            self._endpoint = Endpoint(self.config, self._sleep, self.learned, self.say)
+            self._endpoint = Endpoint(self.config, self._sleep, self.learned, self.say, self.stop)
         return self._endpoint
 
     async def complete(self, question: ChatRequest, more: Sequence[dict[str, Any]] = ()) -> Completion:

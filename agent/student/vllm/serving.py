@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from agent.chat.stop import Stop
 from agent.config.schema import StudentConfig
 from agent.student.engine import Request
 from agent.student.vllm.gate import Gate
@@ -30,9 +31,9 @@ TRIES, LOSSES = 3, 2
 class Serving:
     """A server that is started when it is first asked, and what is loaded there."""
 
-    def __init__(self, config: StudentConfig, work: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, config: StudentConfig, work: Path, say: Callable[[str], None], stop: Stop) -> None:
         """As `VllmStudent`'s. Raises ConfigError if the key of a server is not set, or none."""
-        self.config, self._work, self._say = config, work, say
+        self.config, self._work, self._say, self.stop = config, work, say, stop
         self._lives = Lives(config, work, say, self._read)
         self._ruler: Ruler | None = None
         self._adapters: dict[str, Adapter] = {}
@@ -101,15 +102,16 @@ class Serving:
         async with self._turn:
             for _ in range(RESTARTS + 1):
                 try:
-                    return await self._lives.bring_up(name, adapter)
+                    return await self.stop.cut_short(self._lives.bring_up(name, adapter))
                 except LostError as lost:
                     await self._lost(str(lost))
         raise StudentError(f"the student's server does not stay up; see {self._work / 'vllm.log'}")
 
     async def ask(self, body: dict[str, Any], adapter: str | None) -> Any:
-        """One request to the model or adapter, through restarts. Raises RefusedError, StudentError."""
+        """One request to the model or adapter, through restarts. Raises RefusedError, StudentError, StoppedError."""
         tries, losses, reason = 0, 0, ""
         while tries < TRIES and losses < LOSSES:
+            self.stop.check()
             async with self._gate.passage(alone=losses > 0):
                 model, life = await self._there(adapter)
                 try:
@@ -155,7 +157,7 @@ class Serving:
         self._restarts += 1
         self._say(f"the student's server was lost ({why}); starting it again")
         if self.config.vllm.url:
-            await asyncio.sleep(AWAY * self._restarts)  # it is the user's to bring back
+            await self.stop.sleeper(asyncio.sleep)(AWAY * self._restarts)  # it is the user's to bring back
 
     async def _mark_gone(self, life: Life) -> None:
         """Have adapters loaded again, unless that was seen to since."""

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from agent.chat.stop import Stop, StoppedError
 from agent.config.schema import TeacherConfig
 from agent.teacher.batch.api import BatchApi
 from agent.teacher.batch.fetching import Fetcher, Progress
@@ -36,8 +37,9 @@ class Ahead:
         api: Callable[[], BatchApi],
         sleep: Callable[[float], Awaitable[None]],
         say: Say,
+        stop: Stop,
     ) -> None:
-        self._means = Means(config, ledger, BatchLog(path), api, sleep, say)
+        self._means = Means(config, ledger, BatchLog(path), api, sleep, say, stop)
         self._fates = Fates()
         self._queue = Queue(self._means)
         self._sender = Sender(self._means, self._fates, self._queue, asker)
@@ -63,14 +65,15 @@ class Ahead:
         self._means.log.close()
 
     async def ask(self, questions: Questions, scope: str, on_progress: Progress) -> None:
-        """Have questions answered in batches, as far as they are not. Raises TeacherError, BudgetError, StorageError."""
+        """Have questions answered in batches, as far as they are not. Raises TeacherError, BudgetError, StorageError;
+        StoppedError between two steps, when a stop is asked for."""
         try:
             await self._fetcher.fetch(on_progress)
             if self._means.config.batch:
                 await self._sender.ask_first(questions)
                 while await self._sender.submit(questions, scope):
                     await self._queue.learn(await self._fetcher.fetch(on_progress))
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, StoppedError):
             if ids := self._fetcher.ids():
                 self._means.say(f"the provider goes on with batch {ids}; the same command fetches what it brings")
             raise

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from agent.chat.stop import Stop
 from agent.config.schema import TeacherConfig
 from agent.teacher.batch.api import BatchApi
 from agent.teacher.batch.log import BatchLog, Submitted
@@ -29,6 +30,7 @@ class Means:
     api: Callable[[], BatchApi]
     sleep: Callable[[float], Awaitable[None]]
     say: Say
+    stop: Stop
 
     async def until_listed(self) -> None:
         """Wait until a batch that may have been made is in the provider's list."""

@@ -56,6 +56,7 @@ class Sender:
         parts, part, seen = 0, self._new(), set[str]()
         for question in questions():
             await asyncio.sleep(0)  # so that signals are heard
+            self._means.stop.check()
             request = self._wanted(question)
             if request is None or request.key() in seen:
                 continue

@@ -18,6 +18,7 @@ import httpx2
 import openai
 
 from agent.chat.key import forms_of, read_key
+from agent.chat.stop import Stop
 from agent.config.schema import TeacherConfig
 from agent.teacher.endpoint.received import (
     Failure,
@@ -41,8 +42,8 @@ R = TypeVar("R")
 class Connection:
     """One address. Raises TeacherSetupError if it is none, or the key is no key."""
 
-    def __init__(self, config: TeacherConfig) -> None:
-        self._config = config
+    def __init__(self, config: TeacherConfig, stop: Stop) -> None:
+        self._config, self._stop = config, stop
         if not config.app:
             _check_address(config.base_url)
         self._key = "" if config.app else read_key(config.api_key_env)
@@ -69,7 +70,8 @@ class Connection:
         return text
 
     async def post(self, body: dict[str, Any]) -> Completion:
-        """One chat request."""
+        """One chat request. Raises StoppedError instead of sending it when a stop is asked for."""
+        self._stop.check()
         # Not `chat.completions.create`: it walks over every parameter, and a reply here may be anything.
         posted = self.client.post("/chat/completions", body=body, cast_to=str)
         text = await self.sent(posted, self._config.timeout)

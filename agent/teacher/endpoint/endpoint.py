@@ -17,6 +17,7 @@ from typing import Any, NoReturn, TypeVar
 
 import openai
 
+from agent.chat.stop import Stop
 from agent.config.schema import TeacherConfig
 from agent.teacher.endpoint.connection import Connection
 from agent.teacher.endpoint.dialect import Learned, Messages
@@ -30,8 +31,8 @@ R = TypeVar("R")
 
 
 class Endpoint:
-    """One address. `sleep` waits so many seconds between tries; `learned` is what is known of it; `say` is told of
-    outages. Raises TeacherError if the address is none, or the key is no key."""
+    """One address. `sleep` waits so many seconds between tries; `learned` is what is known of it; `say` is told of outages. No
+    chat request is sent any more once a `stop` is asked for. Raises TeacherError if the address is none, or the key is no key."""
 
     def __init__(
         self,
@@ -39,9 +40,10 @@ class Endpoint:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         learned: Learned | None = None,
         say: Say = lambda text: None,
+        stop: Stop | None = None,
     ) -> None:
         self._config = config
-        self._connection = Connection(config)
+        self._connection = Connection(config, stop or Stop())
         self.learned = learned or Learned()
         self.learned.open(self.name, config.model)
         self._tries = Tries(config, self._connection, self._away, sleep, say)

@@ -31,7 +31,7 @@ class StandIn:
     asleep: bool = False
     lives: int = 0
     dead: bool = False
-    down: int = 0  # so many requests get HTTP 500
+    down: int = 0  # looks whether it lives that find it down
     adapters: list[str] = field(default_factory=list)
     loaded: list[str] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
