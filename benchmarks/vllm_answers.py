@@ -23,7 +23,7 @@ from openai import AsyncOpenAI
 
 from agent.config.schema import StudentConfig, TeacherConfig
 from agent.evaluation.answering import answer_items, read_answers
-from agent.student.vllm.server import SERVED
+from agent.student.vllm.server.needs import SERVED
 from agent.student.vllm.student import VllmStudent
 from agent.teacher.client import Teacher
 from eval.microworld import WEIGHTS

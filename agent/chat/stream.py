@@ -5,30 +5,46 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
+from agent.chat.stop import Stop, StoppedError
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-async def as_done(work: Iterable[T], do: Callable[[T], Awaitable[R]], limit: int) -> AsyncGenerator[R, None]:
+async def as_done(
+    work: Iterable[T], do: Callable[[T], Awaitable[R]], limit: int, stop: Stop | None = None
+) -> AsyncGenerator[R, None]:
     """Do `do(w)` for each w of `work`, `limit` at a time, and yield the results in the order in which they are ready.
 
     `work` is drawn from only as there is room, so it may be endless. The first exception ends it; what is under way is
     then cancelled and waited for. Close the iterator (`contextlib.aclosing`) when leaving it early.
+
+    When a `stop` is asked for, nothing more is begun; what is under way is waited for and yielded, as far as it comes to an end
+    without asking anything more, and StoppedError raised then, if there was more to do.
     """
+    stop = stop or Stop()
     pending: set[asyncio.Task[R]] = set()
     source = iter(work)
+    stopped = False
     try:
         while True:
-            while len(pending) < limit and (nxt := next(source, _END)) is not _END:
+            while len(pending) < limit and not stopped and (nxt := next(source, _END)) is not _END:
+                if stopped := stop.is_asked:
+                    break
                 pending.add(asyncio.ensure_future(do(nxt)))  # type: ignore[arg-type]
             if not pending:
-                return
+                break
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 if task.exception() is None:
                     yield task.result()
             for task in done:
-                task.result()
+                if isinstance(task.exception(), StoppedError):
+                    stopped = True
+                else:
+                    task.result()
+        if stopped:
+            stop.check()
     finally:
         for task in pending:
             task.cancel()
@@ -50,13 +66,13 @@ async def see_through(work: Coroutine[Any, Any, R], is_sending: Callable[[asynci
         raise
 
 
-async def all_done(work: Iterable[T], do: Callable[[T], Awaitable[R]], limit: int) -> list[R]:
+async def all_done(work: Iterable[T], do: Callable[[T], Awaitable[R]], limit: int, stop: Stop | None = None) -> list[R]:
     """`as_done`, all results at once and in the order of `work`."""
 
     async def numbered(pair: tuple[int, T]) -> tuple[int, R]:
         return pair[0], await do(pair[1])
 
-    found = [result async for result in as_done(enumerate(work), numbered, limit)]
+    found = [result async for result in as_done(enumerate(work), numbered, limit, stop)]
     return [result for _, result in sorted(found, key=lambda pair: pair[0])]
 
 

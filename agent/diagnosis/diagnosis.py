@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
-from agent.teacher.client import Asked, Fault
+from agent.teacher.asked import Asked, Fault
 from eval.answers import Answer
 from eval.task import Item
 

@@ -14,7 +14,8 @@ from agent.config.schema import DiagnosisConfig
 from agent.diagnosis.diagnosis import Diagnosis, LocatorName, as_question, diagnosis_id, set_aside, teacher_fault
 from agent.diagnosis.switch import Error, StudentJudge, TeacherJudge, Turning, choices_about, switch_point, switchable
 from agent.student.engine import Student
-from agent.teacher.client import Asked, Teacher
+from agent.teacher.asked import Asked
+from agent.teacher.client import Teacher
 from agent.teacher.prompts.replies import DiagnosedError, NamedGap, StepJudged
 from agent.teacher.request import Question
 from eval.answers import Answer

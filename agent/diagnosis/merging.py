@@ -52,7 +52,7 @@ async def merge_names(
     if merging.waiting:
         merging.embed(encode)
     if len(merging.waiting) > len(merging.groups):  # else it takes fewer requests to ask about each name
-        await all_done(merging.groups, merging.nearest_wordings, teacher.config.concurrency)
+        await all_done(merging.groups, merging.nearest_wordings, teacher.config.concurrency, teacher.stop)
         merging.settle(merging.groups)
     while merging.waiting:
         name = merging.waiting[0]

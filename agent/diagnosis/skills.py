@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple
 
 from agent.chat.stream import as_done
 from agent.diagnosis.merging import Group, match_pool_skills, merge_names, plain
-from agent.teacher.client import Fault, Teacher
+from agent.teacher.asked import Fault
+from agent.teacher.client import Teacher
 from agent.teacher.prompts.replies import NamedSkills
 from agent.teacher.request import Question
 from eval.answers import Answer
@@ -124,7 +125,7 @@ async def _name_all(
         return await name_batch(teacher, batch)
 
     with Log(path) as log:
-        async with aclosing(as_done(waiting, name, teacher.config.concurrency)) as results:
+        async with aclosing(as_done(waiting, name, teacher.config.concurrency, teacher.stop)) as results:
             async for named in results:
                 for each in named:
                     if each.id not in done:

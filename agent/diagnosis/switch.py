@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from agent.student.engine import Request, Student, prompt_for
-from agent.teacher.client import Asked, Fault, Teacher
+from agent.teacher.asked import Asked, Fault
+from agent.teacher.client import Teacher
 from eval.answers import Answer
 from eval.normalise import read_choice
 from eval.task import Item

@@ -18,7 +18,8 @@ from agent.run.context import Context
 from agent.run.error_budget import check_answers, check_read
 from agent.student import Request, Student, make_student
 from agent.student.engine import prompt_for
-from agent.teacher.batch.ahead import LEAST, Questions
+from agent.teacher.batch.queue import LEAST
+from agent.teacher.batch.sending import Questions
 from agent.teacher.client import Teacher
 from agent.teacher.prompts.replies import Judged
 from agent.teacher.request import Question
@@ -125,7 +126,7 @@ async def _ask_teacher(
 
     await ask_ahead(lambda: (_verdict_on(by_id[answer.item], answer) for answer in unjudged), len(unjudged))
     with Log(path) as log:
-        async with aclosing(as_done(unjudged, judge, teacher.config.concurrency)) as verdicts:
+        async with aclosing(as_done(unjudged, judge, teacher.config.concurrency, teacher.stop)) as verdicts:
             async for answer in verdicts:
                 log.append(answer.to_row())
 

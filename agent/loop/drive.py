@@ -12,6 +12,7 @@ os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
 from langgraph.errors import GraphDrained
 from langgraph.types import Command
 
+from agent.chat.stop import StoppedError
 from agent.config.schema import RunConfig
 from agent.loop.checkpoints import checkpointer, discard_damaged
 from agent.loop.graph import build_graph
@@ -123,7 +124,7 @@ async def _invoke(context: Context, anew: bool) -> Ending:
         with Signals(context) as signals:
             try:
                 result = await graph.ainvoke(given, thread, context=context, durability="sync", control=signals.control)
-            except GraphDrained:
+            except (GraphDrained, StoppedError):
                 return "stopped"
     return "waiting" if "__interrupt__" in result else "finished"
 

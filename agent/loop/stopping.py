@@ -1,4 +1,4 @@
-"""What signals do to a run: end after the step, end now, end at once."""
+"""What signals do to a run: end when what is under way has come in, end now, end at once."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from typing import Self
 from langgraph.runtime import RunControl
 
 from agent.run.context import Context
-from agent.student.vllm.server import GRACE as SERVER
+from agent.student.vllm.server.own import GRACE as SERVER
 from agent.teacher.client import GRACE as REPLIES
 from training.child.job import GRACE as CHECKPOINT
 
@@ -22,10 +22,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Signals:
-    """First SIGINT or SIGTERM: end after the current step, or now if that waits for the teacher's batches, which may take a
-    day. Second: end now: paid replies, a tuning's checkpoint and the server's end get their time, anything else is done again
-    on resume. What takes longer (a thread that does not come back) is not waited for, and nothing is after one signal more:
-    a run may be killed at any point."""
+    """First SIGINT or SIGTERM: ask for a stop. Requests on their way come in, however long the step would go on; a tuning
+    saves a checkpoint; waiting ends; a step that is none of these is finished. Second: end now: paid replies, a tuning's
+    checkpoint and the server's end get their time, anything else is done again on resume. What takes longer (a thread that does
+    not come back) is not waited for, and nothing is after one signal more: a run may be killed at any point."""
 
     def __init__(self, context: Context) -> None:
         self.control = RunControl()
@@ -51,7 +51,7 @@ class Signals:
         say = self._context.reporter.say
         if self._ending is not None:
             os._exit(130)
-        elif (self.control.drain_requested or self._context.in_batches) and self._task is not None:
+        elif self.control.drain_requested and self._task is not None:
             self._end_within(IN_FLIGHT + PATIENCE)
             self._task.cancel()
             say(
@@ -59,7 +59,11 @@ class Signals:
             )
         else:
             self.control.request_drain("signal")
-            say("[yellow]stopping after this step; once more to stop now (either way the run can go on)[/yellow]")
+            self._context.stop.ask()
+            say(
+                "[yellow]stopping when what is under way has come in; once more to stop now "
+                "(either way the run can go on)[/yellow]"
+            )
 
     def _end_within(self, seconds: float) -> None:
         if self._ending is not None:

@@ -39,6 +39,7 @@ async def annotate_pool(context: Context, pool: Pool, folder: Path) -> dict[str,
         prompts=context.teacher.prompts,
         learned=context.teacher.learned,
         say=context.teacher.say,
+        stop=context.stop,
     )
     size = context.config.diagnosis.per_request
     try:

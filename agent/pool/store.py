@@ -50,15 +50,15 @@ async def pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
         await lock.acquire(timeout=0.1)
     except Timeout:
         context.reporter.say(f"  another run makes a pool in {escape(str(store))}; waiting for it")
-        context.in_batches = True  # it may wait for batches
-        try:
-            await lock.acquire()
-        finally:
-            context.in_batches = False
+        await context.stop.cut_short(_acquire(lock))
     try:
         return await made()
     finally:
         await lock.release()
+
+
+async def _acquire(lock: AsyncFileLock) -> None:
+    await lock.acquire()
 
 
 def pool_source(config: RunConfig, store: Path) -> tuple[Path, Path | None, Path, int | None, int]:

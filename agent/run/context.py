@@ -11,6 +11,7 @@ from typing import Literal, Self
 
 from rich.markup import escape
 
+from agent.chat.stop import Stop
 from agent.config.schema import RunConfig
 from agent.run.console import Reporter
 from agent.run.folder import RunFolder
@@ -18,7 +19,7 @@ from agent.run.machine import check_machine
 from agent.run.resume import read_config
 from agent.student import make_student
 from agent.student.engine import Student
-from agent.teacher.batch.ahead import Questions
+from agent.teacher.batch.sending import Questions
 from agent.teacher.client import Teacher
 from agent.teacher.endpoint.dialect import Learned
 from eval.scorers import Scorer
@@ -44,8 +45,8 @@ class Context:
     waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     #: What `data` gives, once it is made.
     made: "Data | None" = None
-    #: Whether it waits for batches of the teacher's, or for a run that may; nothing is lost if it stops then.
-    in_batches: bool = False
+    #: Asked for by a signal; that of teacher and student too.
+    stop: Stop = field(default_factory=Stop)
 
     @classmethod
     def build(cls, folder: RunFolder, reporter: Reporter) -> Self:
@@ -57,19 +58,22 @@ class Context:
             reporter.say(f"  [yellow]{escape(note)}[/yellow]")
         config = folder.config
         check_machine(config)
+        stop = Stop()
         return cls(
             config=config,
             folder=folder,
             reporter=reporter,
-            student=make_student(config.student, folder.path, lambda line: reporter.say(f"  {escape(line)}")),
+            student=make_student(config.student, folder.path, lambda line: reporter.say(f"  {escape(line)}"), stop),
             teacher=Teacher(
                 config.teacher,
                 folder.path / "teacher.jsonl",
                 prompts=folder.prompts,
                 learned=Learned(folder.path / "endpoint.json"),
                 say=lambda text: _say_aloud(folder, reporter, text),
+                stop=stop,
             ),
             embedder=Embedder(config.pool.embedder),
+            stop=stop,
         )
 
     @classmethod
@@ -91,12 +95,8 @@ class Context:
         teacher = teacher or self.teacher
         if not teacher.has_batches:
             return
-        self.in_batches = True
-        try:
-            with self.reporter.bar("requests in batches") as advance:
-                await teacher.ask_ahead(questions, advance)
-        finally:
-            self.in_batches = False
+        with self.reporter.bar("requests in batches") as advance:
+            await teacher.ask_ahead(questions, advance)
 
     @contextmanager
     def waiting(self, kind: Waiting) -> Iterator[None]:

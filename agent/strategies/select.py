@@ -54,7 +54,7 @@ async def match_needs(context: Context, gaps: Gaps, number: int) -> dict[str, li
 
     before = context.teacher.tally("same_skill")
     with context.waiting("teacher"):
-        found = await all_done(needs, match, context.config.teacher.concurrency)
+        found = await all_done(needs, match, context.config.teacher.concurrency, context.stop)
     check_teacher(*context.teacher.tally("same_skill").since(before), context.config.error_budget)
     # A need that the teacher gave no reply on is left out, so that the best hits of the search stand in for it.
     matches = {need.skill: names for need, names in zip(needs, found, strict=True) if names is not None}

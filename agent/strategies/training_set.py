@@ -39,7 +39,8 @@ async def tune_on(
     """Tune an adapter on samples of the pool into `folder`/adapter; `rationales` are the student's own, by sample. With `take`,
     on the first so many that can be tuned on.
 
-    Raises TuningError; there is then no adapter. Raises StorageError, RunError where the same tuning may go on later.
+    Raises TuningError; there is then no adapter. Raises StorageError, RunError where the same tuning may go on later, and
+    StoppedError, with a checkpoint saved, when a stop is asked for.
     """
     data, config = context.data, context.config
     rows = [training_row(context, data.pool, data.pool.get(each), rationales.get(each)) for each in ids]
@@ -57,7 +58,7 @@ async def tune_on(
         **config.tuning.model_dump(),
     )
     with context.reporter.bar(f"tuning on {len(rows)} samples") as advance, context.waiting("tuning"):
-        return await run_tuning(job, lambda progress: advance(progress.step, progress.steps))
+        return await context.stop.cut_short(run_tuning(job, lambda progress: advance(progress.step, progress.steps)))
 
 
 def training_row(context: Context, pool: Pool, sample: Sample, rationale: str | None) -> dict[str, Any]:

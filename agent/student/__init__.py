@@ -4,25 +4,26 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
+from agent.chat.stop import Stop
 from agent.config.schema import StudentConfig
 from agent.student.engine import Reply, Request, Student, prompt_for
 
 __all__ = ["Reply", "Request", "Student", "engine_of", "make_student", "prompt_for"]
 
 
-def make_student(config: StudentConfig, work: Path, say: Callable[[str], None]) -> Student:
+def make_student(config: StudentConfig, work: Path, say: Callable[[str], None], stop: Stop | None = None) -> Student:
     """The engine that the configuration asks for. Nothing is loaded before the first call. A server's log and its weights go to
-    `work`; `say` gets a line for what a user would want to know. Raises ConfigError."""
+    `work`; `say` gets a line for what a user would want to know; `stop` is looked at between requests. Raises ConfigError."""
     # Imported here so that commands which need no student do not pay seconds for importing torch.
     if engine_of(config) == "vllm":
         from agent.student.vllm.beforehand import check_python
         from agent.student.vllm.student import VllmStudent
 
         check_python(config.vllm)
-        return VllmStudent(config, work, say)
+        return VllmStudent(config, work, say, stop)
     from agent.student.embedded import EmbeddedStudent
 
-    return EmbeddedStudent(config)
+    return EmbeddedStudent(config, stop)
 
 
 def engine_of(config: StudentConfig) -> str:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from agent.chat.stop import Stop
 from agent.config.schema import StudentConfig
 from agent.student.adapters import add_adapter, check_adapter, remove_adapter, using
 from agent.student.asking import Asker
@@ -35,10 +36,11 @@ T = TypeVar("T")
 class EmbeddedStudent:
     """The `Student` that runs here. The model is loaded when it is first needed, and again after `release`."""
 
-    def __init__(self, config: StudentConfig) -> None:
-        """Raises ConfigError if `config.model` names no model folder."""
+    def __init__(self, config: StudentConfig, stop: Stop | None = None) -> None:
+        """`stop` is looked at between batches. Raises ConfigError if `config.model` names no model folder."""
         check_model(config.model)
         self.config = config
+        self._stop = stop or Stop()
         self._engine: _Engine | None = None
         self._adapters: dict[str, Path] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="student")
@@ -52,6 +54,7 @@ class EmbeddedStudent:
         for batch in await self._run(self._batches, requests, self.config.batch_size):
             if all(request.id in finished for request in batch):
                 continue
+            self._stop.check()
             for reply in await self._run(self._answer, batch, adapter):
                 if reply.id not in finished:
                     yield reply
@@ -64,6 +67,7 @@ class EmbeddedStudent:
         numbered = [Request(str(n), r.prompt, r.images, r.prefix) for n, r in enumerate(requests)]
         scores: dict[str, list[float]] = {}
         for batch in await self._run(self._batches, numbered, max(1, self.config.batch_size // max(1, most))):
+            self._stop.check()
             wanted = [list(continuations[int(request.id)]) for request in batch]
             rows = await self._run(self._score, batch, wanted, adapter)
             scores.update(zip((request.id for request in batch), rows, strict=True))

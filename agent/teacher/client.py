@@ -6,20 +6,22 @@ times in a row.
 """
 
 import asyncio
-import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from pydantic import BaseModel
 
+from agent.chat.stop import Stop
 from agent.chat.stream import see_through
 from agent.config.schema import TeacherConfig
-from agent.teacher.batch.ahead import Ahead, Progress, Questions
+from agent.teacher.asked import Asked, Failures, Tally, refusal_in
+from agent.teacher.batch.ahead import Ahead
 from agent.teacher.batch.api import BatchApi
+from agent.teacher.batch.fetching import Progress
+from agent.teacher.batch.sending import Questions
 from agent.teacher.endpoint.dialect import Learned
 from agent.teacher.endpoint.endpoint import Endpoint
 from agent.teacher.endpoint.outage import Say
@@ -30,49 +32,15 @@ from agent.teacher.ledger.ledger import Ledger
 from agent.teacher.logprobs import CHOICE_TOKENS, option_odds
 from agent.teacher.prompts.own import Prompts, load_prompts
 from agent.teacher.prompts.replies import json_schema
-from agent.teacher.reply import parse_reply
+from agent.teacher.repair import repaired
 from agent.teacher.request import ChatRequest, Question
-from retrieval.errors import DataError, TeacherError
+from retrieval.errors import DataError
 
-#: So many failures in a row with one message end the run.
-SAME_FAILURES = 10
 #: Seconds that replies on their way get to come in when the run stops.
 GRACE = 10.0
-#: Characters of a malformed reply that the repair request shows.
-REPAIR_SHOWS = 4000
 
 T = TypeVar("T", bound=BaseModel)
 R = TypeVar("R")
-Fault = Literal["refused", "filtered", "cut", "malformed", "failed"]
-State = Literal["ok"] | Fault
-
-
-@dataclass(frozen=True, slots=True)
-class Asked(Generic[R]):
-    """What came of a question. `ok` has a value; `refused`: the teacher would not; `filtered`: a content filter stopped
-    the question or the reply; `cut`: the reply ran into `max_tokens`; `malformed`: no value could be read, also after one
-    repair; `failed`: no reply. `divisible`: asking about half as much at a time may help."""
-
-    value: R | None
-    state: State
-    reason: str = ""
-    divisible: bool = False
-
-    @property
-    def fault(self) -> Fault | None:
-        """The state, if it is one of the teacher's faults."""
-        return None if self.state == "ok" else self.state
-
-
-class Tally(NamedTuple):
-    """Questions of a kind that came back in this process (from the journal too), and those of them without a value."""
-
-    asked: int = 0
-    lost: int = 0
-
-    def since(self, before: "Tally") -> tuple[int, int]:
-        """What was lost, and asked, after `before`."""
-        return self.lost - before.lost, self.asked - before.asked
 
 
 class Teacher:
@@ -80,7 +48,8 @@ class Teacher:
     usage can be told apart later; at most `config.concurrency` requests are under way at one time, however many
     questions there are. Teachers of one run share a `budget`, `prompts` (those of `config`, if not given) and what was
     `learned` about the endpoint. Where other runs write to the journal too, `costs` is a file of this run's own, in which
-    what it pays for is noted down, without the replies. `say` is told when the teacher is away, and when it is back, and how
+    what it pays for is noted down, without the replies. When a `stop` is asked for, requests that are on their way come in, and
+    whatever would need another raises StoppedError. `say` is told when the teacher is away, and when it is back, and how
     batches stand; their log lies beside the journal."""
 
     def __init__(
@@ -94,13 +63,15 @@ class Teacher:
         prompts: Prompts | None = None,
         learned: Learned | None = None,
         say: Say = lambda text: None,
+        stop: Stop | None = None,
     ) -> None:
         self.config = config
         self.prompts = prompts or load_prompts(config.prompts)
         self.scope = scope
         self.budget = budget or Budget(config.budget_usd)
         self.learned = learned or Learned()
-        self._sleep = sleep
+        self.stop = stop or Stop()
+        self._sleep = self.stop.sleeper(sleep)
         self.say = say
         self._ledger = Ledger(config, journal, self.budget, costs)
         #: Of what there is of batches, which is this run's; None: all.
@@ -112,12 +83,13 @@ class Teacher:
             journal.with_suffix(".batches.jsonl"),
             self,
             lambda: BatchApi(self._opened()),
-            sleep,
+            self._sleep,
             lambda text: self.say(text),
+            self.stop,
         )
         self._slots = asyncio.Semaphore(config.concurrency)
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._failures = ("", 0)
+        self._failures = Failures()
         self._tally: dict[str, Tally] = defaultdict(Tally)
 
     async def ask(
@@ -139,10 +111,10 @@ class Teacher:
         async def work() -> Asked[T]:
             request = self.request(Question(kind, data, schema, images))
             known = anew and self._ledger.find(request.key(), self.config.max_tokens) is not None
-            asked, keys = await self._repaired(request, schema, check)
+            asked, keys = await repaired(self.complete, request, schema, check)
             if known and asked.state != "ok":
                 self._ledger.forget(keys)
-                asked, _ = await self._repaired(request, schema, check)
+                asked, _ = await repaired(self.complete, request, schema, check)
             return asked
 
         return await self._counted(kind, work)
@@ -156,7 +128,7 @@ class Teacher:
 
         async def work() -> Asked[dict[str, float]]:
             reply = await self.complete(self.request(Question("choose", data, None)))
-            if (fault := _refusal(reply)) is not None:
+            if (fault := refusal_in(reply)) is not None:
                 return fault
             odds = option_odds(reply.top, letters)
             if odds is None:
@@ -173,7 +145,8 @@ class Teacher:
             try:
                 asked = await work()
             except (RejectedError, DataError) as error:
-                asked = self._failure(error)
+                where = self._endpoint.name if self._endpoint else self.config.base_url
+                asked = self._failures.add(error, where)
         before = self._tally[kind]
         self._tally[kind] = Tally(before.asked + 1, before.lost + (asked.state != "ok"))
         return asked
@@ -227,36 +200,8 @@ class Teacher:
 
     def _opened(self) -> Endpoint:
         if self._endpoint is None:
-            self._endpoint = Endpoint(self.config, self._sleep, self.learned, self.say)
+            self._endpoint = Endpoint(self.config, self._sleep, self.learned, self.say, self.stop)
         return self._endpoint
-
-    async def _repaired(
-        self, question: ChatRequest, schema: type[T], check: Callable[[T], str]
-    ) -> tuple[Asked[T], list[str]]:
-        """What comes of a question, after one repair if need be, and its keys in the journal."""
-        asked, reply = await self._try(question, schema, [], check)
-        if asked.state != "malformed":
-            return asked, [question.key()]
-        more = _repair(reply.content, asked.reason)
-        asked, reply = await self._try(question, schema, more, check)
-        if asked.state == "malformed":
-            start = " ".join(reply.content[:200].split())[:80]
-            asked = replace(asked, reason=f"{asked.reason}; it begins {start!r}")
-        return asked, [question.key(), question.key(more)]
-
-    async def _try(
-        self, question: ChatRequest, schema: type[T], more: list[dict[str, Any]], check: Callable[[T], str]
-    ) -> tuple[Asked[T], Completion]:
-        reply = await self.complete(question, more)
-        if (fault := _refusal(reply)) is not None:
-            return fault, reply
-        if reply.finish == "length":
-            return Asked(None, "cut", f"the reply ran into teacher.max_tokens ({reply.limit})", True), reply
-        value, problem = parse_reply(reply.content, schema)
-        problem = problem if value is None else check(value)
-        if problem:
-            return Asked(None, "malformed", problem, True), reply
-        return Asked(value, "ok"), reply
 
     async def complete(self, question: ChatRequest, more: Sequence[dict[str, Any]] = ()) -> Completion:
         """The reply from the journal, or else from the endpoint. Raises TeacherError, BudgetError, RejectedError."""
@@ -267,8 +212,8 @@ class Teacher:
             found = self._ledger.find(key, self.config.max_tokens if question.schema else CHOICE_TOKENS)
             if found is not None:
                 return found
-            if (rejected := self._ahead.rejected.get(key)) is not None:
-                self._failures = ("", 0)  # others of its batch were answered
+            if (rejected := self._ahead.rejection(key)) is not None:
+                self._failures.end()  # others of its batch were answered
                 raise rejected
             endpoint = self._opened()
             most = self._ledger.most(question, more)
@@ -287,34 +232,6 @@ class Teacher:
         else:
             schema = json_schema(question.schema)
             reply = await endpoint.chat(question.messages(), question.kind, schema, list(more))
-        self._failures = ("", 0)
+        self._failures.end()
         self._ledger.enter(question.key(more), question.kind, self.scope, reply, most)
         return reply
-
-    def _failure(self, error: RejectedError | DataError) -> Asked[Any]:
-        if isinstance(error, DataError):
-            return Asked(None, "failed", str(error), True)
-        if error.state != "failed":
-            return Asked(None, error.state, error.reason, True)
-        # Request ids and times differ in one and the same failure.
-        message = re.sub(r"[0-9a-fA-F-]{8,}|\d+", "#", error.reason)
-        count = self._failures[1] + 1 if message == self._failures[0] else 1
-        self._failures = (message, count)
-        if count >= SAME_FAILURES:
-            where = self._endpoint.name if self._endpoint else self.config.base_url
-            raise TeacherError(f"the teacher at {where} failed {count} times in a row with one message: {error.reason}")
-        return Asked(None, "failed", error.reason, error.status in (400, 413, 422))
-
-
-def _refusal(reply: Completion) -> Asked[Any] | None:
-    """What the teacher, or its provider, would not answer; None if it did."""
-    if reply.refusal:
-        return Asked(None, "refused", reply.refusal[:300], True)
-    if reply.finish == "content_filter":
-        return Asked(None, "filtered", "stopped by the provider's content filter", True)
-    return None
-
-
-def _repair(content: str, problem: str) -> list[dict[str, Any]]:
-    told = f"That reply cannot be used: {problem}. Reply again with one JSON object as described, and nothing else."
-    return [{"role": "assistant", "content": content[:REPAIR_SHOWS] or "(empty)"}, {"role": "user", "content": told}]

@@ -21,7 +21,9 @@ from safetensors.torch import load_file, save_file
 from agent.config.schema import StudentConfig
 from agent.student.embedded import EmbeddedStudent
 from agent.student.engine import Reply, Request, Student
-from agent.student.vllm.server import Client, Needs, OwnServer
+from agent.student.vllm.server.client import Client
+from agent.student.vllm.server.needs import Needs
+from agent.student.vllm.server.own import OwnServer
 from agent.student.vllm.student import VllmStudent
 from retrieval.errors import StudentError
 from tests.served.conftest import PROMPT, make_config
@@ -182,7 +184,7 @@ async def test_a_dead_or_hung_server_is_started_again_and_only_what_was_in_fligh
 async def test_a_server_ends_with_the_process_that_started_it(config: StudentConfig, tmp_path: Path) -> None:
     script = (
         "import asyncio, sys\nfrom pathlib import Path\nfrom agent.config.schema import StudentConfig\n"
-        "from agent.student.vllm.server import Needs, OwnServer\n"
+        "from agent.student.vllm.server.own import OwnServer\nfrom agent.student.vllm.server.needs import Needs\n"
         "async def main():\n"
         "    server = OwnServer(StudentConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]))\n"
         "    await server.start(server.config.model, Needs(512))\n"

@@ -91,7 +91,7 @@ async def diagnose_all(
         return await locate(number, items[answer.item], answer)
 
     with Log(path) as log, context.reporter.bar("diagnoses") as advance, context.waiting("teacher"):
-        async with aclosing(as_done(waiting, one, config.teacher.concurrency)) as results:
+        async with aclosing(as_done(waiting, one, config.teacher.concurrency, context.stop)) as results:
             async for diagnosis in results:
                 log.append(diagnosis.to_row())
                 done.add(diagnosis.item)

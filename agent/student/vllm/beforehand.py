@@ -5,7 +5,9 @@ import shutil
 import subprocess
 
 from agent.config.schema import StudentConfig, VllmConfig
-from agent.student.vllm.server import NamedServer, Needs, free_port, room_for
+from agent.student.vllm.server.named import NamedServer
+from agent.student.vllm.server.needs import Needs, room_for
+from agent.student.vllm.server.own import free_port
 from agent.student.vllm.student import check_served
 from retrieval.errors import ConfigError, StudentError
 

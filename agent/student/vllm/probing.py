@@ -5,7 +5,7 @@ from pathlib import Path
 
 from agent.student.engine import Request
 from agent.student.vllm.canary import LEAST, NOISE, Scored, check_shift, measure_shift, size_of
-from agent.student.vllm.server import RefusedError
+from agent.student.vllm.server.client import RefusedError
 from training.lora.probes import Probe
 
 #: Token ids and log-probabilities (nats) of a request's prompt and prefix by the model of that name.

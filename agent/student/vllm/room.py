@@ -11,7 +11,7 @@ from PIL import Image
 from agent.chat.attachments import read_picture
 from agent.config.schema import StudentConfig
 from agent.student.engine import Request
-from agent.student.vllm.server import Needs
+from agent.student.vllm.server.needs import Needs
 from retrieval.errors import ConfigError, DataError
 from retrieval.pool.images import read_image, scaled_down
 from training.data.chat import answer_lead, prompt_text, special_tokens_missing, tokenise

@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
+from agent.chat.stop import Stop
 from agent.chat.stream import all_done, as_done
 from agent.config.schema import StudentConfig
 from agent.student.engine import Reply, Request
 from agent.student.vllm.messages import answer_body, mean_tails, read_answer, read_body, read_prompt
-from agent.student.vllm.server import RefusedError
+from agent.student.vllm.server.client import RefusedError
 from agent.student.vllm.serving import Serving
 from retrieval.errors import ConfigError, DataError
 from training.families.families import family_of, load_config
@@ -26,14 +27,21 @@ from training.families.families import family_of, load_config
 class VllmStudent:
     """The `Student` on vLLM."""
 
-    def __init__(self, config: StudentConfig, work: Path, say: Callable[[str], None] = lambda line: None) -> None:
-        """`work`: where log and merged weights go. `say` gets a line for what a user would want to know.
+    def __init__(
+        self,
+        config: StudentConfig,
+        work: Path,
+        say: Callable[[str], None] = lambda line: None,
+        stop: Stop | None = None,
+    ) -> None:
+        """`work`: where log and merged weights go. `say` gets a line for what a user would want to know. When a
+        `stop` is asked for, requests that are on their way come in.
 
         Raises ConfigError if the model is none or of a family that vLLM cannot serve, or the key of a server is not set.
         """
         check_served(config)
         self.config = config
-        self.serving = Serving(config, work, say)
+        self.serving = Serving(config, work, say, stop or Stop())
 
     async def answer(
         self, requests: Sequence[Request], adapter: str | None = None, done: Collection[str] = ()
@@ -50,7 +58,7 @@ class VllmStudent:
                 return Reply(request.id, "", error=too_long[request.id])
             return await self._answer(request, adapter)
 
-        async with aclosing(as_done(waiting, ask, self.config.vllm.concurrency)) as replies:
+        async with aclosing(as_done(waiting, ask, self.config.vllm.concurrency, self.serving.stop)) as replies:
             async for reply in replies:
                 yield reply
 
@@ -69,7 +77,9 @@ class VllmStudent:
         async def ask(pair: tuple[Request, Sequence[str]]) -> list[float]:
             return await self._score(pair[0], pair[1], adapter)
 
-        return await all_done(zip(requests, continuations, strict=True), ask, self.config.vllm.concurrency)
+        return await all_done(
+            zip(requests, continuations, strict=True), ask, self.config.vllm.concurrency, self.serving.stop
+        )
 
     async def load_adapter(self, name: str, path: Path) -> None:
         """See `Student.load_adapter`. The server loads it, and the canary looks at it (AdapterError), when it is first asked.

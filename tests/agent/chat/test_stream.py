@@ -4,6 +4,7 @@ from itertools import count
 
 import pytest
 
+from agent.chat.stop import Stop, StoppedError
 from agent.chat.stream import all_done, as_done, see_through
 
 
@@ -103,3 +104,42 @@ async def test_work_that_is_not_cancelled_is_only_done() -> None:
     assert await see_through(work(False), lambda task: True, 1) == 3
     with pytest.raises(ValueError, match="no"):
         await see_through(work(True), lambda task: True, 1)
+
+
+async def test_asked_to_stop_it_begins_nothing_more_and_gives_what_is_under_way() -> None:
+    stop, gate, begun = Stop(), asyncio.Event(), []
+
+    async def do(number: int) -> int:
+        begun.append(number)
+        await gate.wait()
+        if number == 1:
+            stop.check()  # it would have to ask once more
+        return number
+
+    got: list[int] = []
+
+    async def work() -> None:
+        async for number in as_done(count(), do, 3, stop):
+            got.append(number)
+
+    working = asyncio.ensure_future(work())
+    while len(begun) < 3:
+        await asyncio.sleep(0)
+    stop.ask()
+    gate.set()
+    with pytest.raises(StoppedError):
+        await working
+    assert sorted(got) == [0, 2]
+    assert begun == [0, 1, 2]
+
+
+async def test_asked_to_stop_when_all_is_under_way_it_comes_to_its_end() -> None:
+    stop = Stop()
+
+    async def do(number: int) -> int:
+        stop.ask()
+        return number
+
+    assert await all_done(range(1), do, 3, stop) == [0]
+    with pytest.raises(StoppedError):
+        await all_done(range(5), do, 3, stop)

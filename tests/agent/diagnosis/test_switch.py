@@ -14,7 +14,7 @@ from agent.diagnosis.switch import (
     wrong_probabilities,
 )
 from agent.student.engine import Request
-from agent.teacher.client import Asked
+from agent.teacher.asked import Asked
 from eval.answers import Answer
 from eval.task import Item
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agent.chat.stop import StoppedError
 from agent.evaluation.answering import _answer_set
 from agent.loop.stopping import Signals
 from agent.run.context import Context
@@ -41,7 +42,7 @@ def context_at(root: Path, endpoint: Batched, url: str, batch: bool = True) -> C
     changes = {"base_url": url, "batch": batch, "batch_poll_minutes": 1e-3}
     teacher = context.config.teacher.model_copy(update=changes)
     context.config = context.config.model_copy(update={"teacher": teacher})
-    context.teacher = Teacher(teacher, context.folder.path / "teacher.jsonl", "round-00")
+    context.teacher = Teacher(teacher, context.folder.path / "teacher.jsonl", "round-00", stop=context.stop)
     assert context.data is not None
     context.made = replace(context.data, items=tuple(ITEMS), scorer=make_scorer("teacher", ITEMS, 0.0))
     return context
@@ -76,7 +77,6 @@ async def test_the_student_is_released_before_verdicts_are_waited_for(
     student: Any = context.student
     assert student.released == released
     assert len(endpoint.made) == len(released)
-    assert not context.in_batches
 
 
 @pytest.mark.usefixtures("handlers")
@@ -96,6 +96,6 @@ async def test_one_signal_ends_a_run_that_waits_for_verdicts(tmp_path: Path, mon
         while not endpoint.calls["retrieve"]:
             await asyncio.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(StoppedError):
             await run
     assert exits == []

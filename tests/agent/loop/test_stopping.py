@@ -11,13 +11,17 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from agent.chat.stop import Stop, StoppedError
 from agent.loop import stopping
 from agent.loop.stopping import Signals
-from agent.pool.store import pool_and_index, pool_store
+from agent.pool.store import check_pool, pool_and_index, pool_store
 from agent.run.console import Reporter
+from agent.teacher.client import Teacher
 from tests.agent.small_context import make_context
 
-CONTEXT: Any = SimpleNamespace(in_batches=False, reporter=Reporter(quiet=True))
+
+def bare_context() -> Any:
+    return SimpleNamespace(stop=Stop(), reporter=Reporter(quiet=True))
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ async def stop(*, times: int) -> None:
 
 async def see_through(done: list[str], seconds: float) -> None:
     """Is told twice to stop, and sees something through."""
-    with Signals(CONTEXT):
+    with Signals(bare_context()):
         try:
             await stop(times=2)
             await asyncio.sleep(60)
@@ -49,9 +53,11 @@ async def see_through(done: list[str], seconds: float) -> None:
 
 
 async def test_the_first_lets_the_step_end(exits: list[int]) -> None:
-    with Signals(CONTEXT) as signals:
+    context = bare_context()
+    with Signals(context) as signals:
         await stop(times=1)
         assert signals.control.drain_requested
+    assert context.stop.is_asked
     assert exits == []
 
 
@@ -91,16 +97,22 @@ async def test_the_first_ends_a_run_that_waits_for_another_runs_pool(exits: list
     """Which may wait for a batch, that is for a day."""
     context = make_context(tmp_path, {"only": [("What is 1 + 1?", "2")]})
 
+    said: list[str] = []
+    context.reporter.say = said.append  # type: ignore[method-assign]
+
     async def wait() -> None:
         with Signals(context):
             await pool_and_index(context)
 
-    with FileLock(pool_store(context.config, context.folder.path) / ".lock"):
+    context.teacher = Teacher(context.config.teacher, context.folder.path / "teacher.jsonl", stop=context.stop)
+    key = check_pool(context.folder, context.config)
+    with FileLock(pool_store(context.config, context.folder.path) / f".{key[:12]}.lock"):
         waiting = asyncio.ensure_future(wait())
-        while not context.in_batches:
+        while not any("waiting for it" in line for line in said):
+            assert not waiting.done(), waiting.exception()
             await asyncio.sleep(0.01)
         await stop(times=1)
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(StoppedError):
             await waiting
     context.folder.close()
-    assert (context.in_batches, exits) == (False, [])
+    assert exits == []

@@ -31,7 +31,7 @@ class StandIn:
     asleep: bool = False
     lives: int = 0
     dead: bool = False
-    down: int = 0  # so many requests get HTTP 500
+    down: int = 0  # looks whether it lives that find it down
     adapters: list[str] = field(default_factory=list)
     loaded: list[str] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ class StandIn:
             self.dead = not isinstance(body["messages"][0]["content"], str)  # until one has looked whether it lives
             return JSONResponse({"error": {"message": "EngineCore encountered an issue"}}, 500)
         if self.down:
-            self.down -= 1
+            self.down -= isinstance(body["messages"][0]["content"], str)  # one has looked whether it lives
             return JSONResponse({"error": {"message": "EngineCore encountered an issue"}}, 500)
         if self.asleep:
             return JSONResponse({"error": {"message": "the engine is asleep"}}, 500)

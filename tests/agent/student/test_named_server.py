@@ -92,7 +92,7 @@ async def test_one_that_fails_for_a_while_is_waited_for_and_nothing_is_answered_
 ) -> None:
     await texts(engine, asked(1))
     stand_in.answered.clear()
-    stand_in.down = 6
+    stand_in.down = 2
     said = await texts(engine, asked(8))
     assert {text.strip() for text in said.values()} == {"by theirs"}
     assert sorted(stand_in.answered) == [f"question {n}" for n in range(8)]

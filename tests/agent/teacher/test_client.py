@@ -14,7 +14,8 @@ from starlette.responses import PlainTextResponse
 
 from agent.chat.stream import as_done
 from agent.config.schema import TeacherConfig
-from agent.teacher.client import SAME_FAILURES, Teacher
+from agent.teacher.asked import SAME_FAILURES
+from agent.teacher.client import Teacher
 from agent.teacher.prompts.replies import Judged, SameSkills
 from retrieval.errors import ConfigError, DataError, TeacherError
 from retrieval.storage.files import read_jsonl

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent.config.schema import TeacherConfig
-from agent.teacher.batch import ahead
+from agent.teacher.batch import means
 from agent.teacher.client import Teacher
 from agent.teacher.prompts.replies import Judged
 from agent.teacher.request import Question
@@ -58,7 +58,7 @@ def make_teacher(folder: Path, url: str) -> Teacher:
 
 async def ask(folder: Path, url: str) -> list[bool]:
     """Ask ahead, and then one by one."""
-    ahead.LISTED = 0.0
+    means.LISTED = 0.0
     teacher = make_teacher(folder, url)
     data = [{"question": "q", "gold": ["a"], "answer": str(number)} for number in range(MANY)]
     try:

@@ -7,15 +7,14 @@ from typing import Any
 import pytest
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from agent.teacher.batch.ahead import LISTED, LOOKS
 from agent.teacher.batch.api import BatchApi
+from agent.teacher.batch.fetching import LOOKS
+from agent.teacher.batch.means import LISTED
 from eval.microworld.batches import Made
 from retrieval.errors import TeacherError, TeacherSetupError
-from tests.agent.teacher.batch.test_ahead import MANY, YES, Run, questions, run
+from tests.agent.teacher.batch.processes import MANY, YES, Run, questions
 from tests.batch_endpoint import Batched, Batches, goes_on
 from tests.endpoint import fail, served
-
-__all__ = ["run"]
 
 PAGE = HTMLResponse("<p>Welcome")
 
