@@ -5,6 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import save_file
+
 import agent.loop.node
 from agent.config.loading import parse_config
 from agent.config.schema import RunConfig
@@ -66,7 +69,7 @@ async def retrieve(context: Context, state: State) -> Update:
 
 
 async def tune(context: Context, state: State) -> Update:
-    write_text(context.folder.round(state["round"]) / "adapter" / "adapter_model.safetensors", str(state["round"]))
+    write_adapter(context.folder.round(state["round"]) / "adapter", state["round"])
     return {}
 
 
@@ -75,6 +78,12 @@ async def finish(context: Context, state: State) -> Update:
     context.folder.status(state="failed" if failed else "finished", stop_reason=state["stop_reason"])
     write_text(context.folder.path / "report.html", json.dumps(state))
     return {}
+
+
+def write_adapter(folder: Path, number: int) -> None:
+    """An adapter of one number, which is sound as far as files go."""
+    write_json(folder / "adapter_config.json", {"peft_type": "LORA"})
+    save_file({"layer.lora_B.weight": torch.full((1,), float(number))}, folder / "adapter_model.safetensors")
 
 
 #: `control` and `review` work as ever: they have nothing to do here but to move the loop on.

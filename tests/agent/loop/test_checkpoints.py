@@ -316,6 +316,20 @@ async def test_checkpoints_that_are_damaged_are_made_again_from_what_is_done(
     assert ending(tmp_path)["stop_reason"] == "max_rounds"
 
 
+@pytest.mark.parametrize("how", ["cut", "gone"])
+async def test_an_adapter_that_is_damaged_is_tuned_again_and_nothing_else_is_done_again(
+    at: Replace, tmp_path: Path, how: str
+) -> None:
+    at("retrieve", 2, stop_by_signal)
+    assert await go(config(3), tmp_path) == "stopped"
+    weights = tmp_path / "rounds" / "01" / "adapter" / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-2]) if how == "cut" else shutil.rmtree(weights.parent)
+    assert await go(config(3), tmp_path) == "finished"
+    assert weights.read_bytes() == whole
+    assert {step: n for step, n in Counter(steps(tmp_path)).items() if n > 1} == {("tune", 1): 2}
+
+
 async def test_a_nodes_time_is_that_of_all_its_attempts(at: Replace, tmp_path: Path) -> None:
     async def wait_and_fail(context: Context, state: State) -> Update:
         await asyncio.sleep(0.2)
