@@ -8,7 +8,7 @@ processors have a PIL version, which transformers takes where torchvision is abs
 import importlib
 import re
 from functools import cache
-from threading import Lock
+from types import FunctionType
 from typing import Any
 from unittest.mock import patch
 
@@ -25,15 +25,22 @@ idefics3.Idefics3ImageProcessorPil = Idefics3ImageProcessorPil
 smolvlm.SmolVLMImageProcessorPil = SmolVLMImageProcessorPil
 
 _VIDEOS = "video_processor"
-_ONE_AT_A_TIME = Lock()
 
 
 def read_processor(model: str, trust_remote_code: bool) -> Any:
     """The processor as `AutoProcessor` finds it, without its part for videos. Raises what transformers raises."""
-    with _ONE_AT_A_TIME:
-        find = processing_auto.processor_class_from_name
-        with patch.object(processing_auto, "processor_class_from_name", lambda name: _without_videos(find(name))):
-            return AutoProcessor.from_pretrained(model, trust_remote_code=trust_remote_code)
+    return _from_pretrained(AutoProcessor, model, trust_remote_code=trust_remote_code)
+
+
+def _class_named(name: str) -> Any:
+    return _without_videos(processing_auto.processor_class_from_name(name))
+
+
+# AutoProcessor's own way, where a class is looked up by its name in ours: what other threads see of transformers stays as it is.
+_from_pretrained = FunctionType(
+    AutoProcessor.from_pretrained.__func__.__code__,
+    {**vars(processing_auto), "processor_class_from_name": _class_named},
+)
 
 
 @cache
@@ -68,8 +75,12 @@ def _without_videos(kind: Any) -> Any:
 def _pixtral() -> Any:
     """Pixtral's processor has no part for videos, but its module imports a function from torchvision's image processor,
     only to tell vLLM how many tokens an image takes; it is not imported where vision is said to be absent."""
-    with patch("transformers.utils.is_vision_available", return_value=False):
-        return importlib.import_module("transformers.models.pixtral.processing_pixtral").PixtralProcessor
+    name = "transformers.models.pixtral.processing_pixtral"
+    try:
+        return importlib.import_module(name).PixtralProcessor
+    except Exception:  # no torchvision, or one that does not fit torch: then no one else can use that function either
+        with patch("transformers.utils.is_vision_available", return_value=False):
+            return importlib.import_module(name).PixtralProcessor
 
 
 def _paligemma(kind: Any) -> Any:
