@@ -113,8 +113,8 @@ class Reporter:
     def bar(self, what: str) -> Iterator[Advance]:
         """A progress bar; call what it gives with (done, total). What stays is a line that says how long it took.
 
-        Once a minute there is a sign of life: how far it is, and what holds it up; beside the bar, or without a terminal as a line.
-        It is kept, too."""
+        Once a minute there is a sign of life: how far it is, and what holds it up; beside the bar, or without a terminal as a
+        line. It is kept, too."""
         start = time.monotonic()
         columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         hidden = self.quiet or not self.console.is_terminal
