@@ -6,10 +6,10 @@ quote it. Secrets never stand here: fields ending in `_env` name an environment 
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from agent.config.addresses import refuse_secrets
 from agent.config.prices import Price, find_price
 from retrieval.index.vector_store import server_address
 
@@ -19,16 +19,6 @@ Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 #: GPUs as CUDA_VISIBLE_DEVICES names them; a single number is read as one, too.
 Gpus = Annotated[str, Field(pattern=r"^[A-Za-z0-9/-]+(,[A-Za-z0-9/-]+)*$", coerce_numbers_to_str=True)]
-
-
-def _refuse_secrets(key: str, address: str) -> None:
-    try:
-        parts = urlsplit(address)
-        _ = parts.port  # read here because it is checked when it is read
-    except ValueError:
-        raise ValueError(f"{key} is no address") from None
-    if "@" in address or parts.query:
-        raise ValueError(f"{key} must hold no user, password or query; keys go into the environment")
 
 
 class Section(BaseModel):
@@ -78,7 +68,7 @@ class PoolConfig(Section):
 
     @model_validator(mode="after")
     def _no_secret_in_address(self) -> Self:
-        _refuse_secrets("pool.chroma_url", self.chroma_url or "")
+        refuse_secrets("pool.chroma_url", self.chroma_url or "")
         if self.chroma_url is not None:
             server_address(self.chroma_url)
         return self
@@ -120,7 +110,7 @@ class VllmConfig(Section):
 
     @model_validator(mode="after")
     def _no_secret_in_address(self) -> Self:
-        _refuse_secrets("student.vllm.url", self.url or "")
+        refuse_secrets("student.vllm.url", self.url or "")
         if self.url is not None and not self.url.startswith(("http://", "https://")):
             raise ValueError("student.vllm.url begins with http:// or https://")
         return self
@@ -229,7 +219,7 @@ class TeacherConfig(Section):
 
     @model_validator(mode="after")
     def _no_secret_in_address(self) -> Self:
-        _refuse_secrets("teacher.base_url", self.base_url)
+        refuse_secrets("teacher.base_url", self.base_url)
         return self
 
     @model_validator(mode="after")

@@ -40,6 +40,7 @@ async def annotate_pool(context: Context, pool: Pool, folder: Path) -> dict[str,
         learned=context.teacher.learned,
         say=context.teacher.say,
         stop=context.stop,
+        traffic=context.teacher.traffic,
     )
     size = context.config.diagnosis.per_request
     try:

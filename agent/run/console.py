@@ -6,13 +6,18 @@ Paths, ids, errors and texts of teachers may hold what a terminal obeys. Whateve
 
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderHook, RenderResult
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
+
+#: Seconds between two signs of life of what works or waits.
+EVERY = 60.0
 
 Advance = Callable[[int, int], None]
 
@@ -58,12 +63,41 @@ class _Visible:
             yield each if each.control else Segment(visible(each.text), each.style)
 
 
+@contextmanager
+def _beating(beat: Callable[[], None], pause: Callable[[Event], bool]) -> Iterator[None]:
+    """Call `beat` after each pause, in a thread: also while the event loop waits, or a computation keeps it."""
+    over = Event()
+
+    def until_over() -> None:
+        while not pause(over):
+            beat()
+
+    thread = Thread(target=until_over, name="sign of life", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 class Reporter:
     """Writes to the terminal; with `quiet`, nothing at all."""
 
-    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        console: Console | None = None,
+        quiet: bool = False,
+        pause: Callable[[Event], bool] = lambda over: over.wait(EVERY),
+    ) -> None:
+        """`pause` waits until the next sign of life, or until that event is set; it returns whether it is."""
         self.console = terminal(console or Console(stderr=True))
         self.quiet = quiet
+        #: What holds things up, asked for each sign of life; "" for nothing.
+        self.notes: Sequence[Callable[[], str]] = ()
+        #: Gets each sign of life, for who comes later.
+        self.keep: Callable[[str], None] = lambda text: None
+        self._pause = pause
 
     def node(self, name: str, number: int) -> None:
         """A node begins."""
@@ -77,13 +111,33 @@ class Reporter:
 
     @contextmanager
     def bar(self, what: str) -> Iterator[Advance]:
-        """A progress bar; call what it gives with (done, total). What stays is a line that says how long it took."""
+        """A progress bar; call what it gives with (done, total). What stays is a line that says how long it took.
+
+        Once a minute there is a sign of life: how far it is, and what holds it up; beside the bar, or without a terminal as a
+        line. It is kept, too."""
         start = time.monotonic()
         columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         hidden = self.quiet or not self.console.is_terminal
         with Progress(*columns, console=self.console, transient=True, disable=hidden) as progress:
             task = progress.add_task(visible(what), total=None)
-            yield lambda done, total: progress.update(task, completed=done, total=total)
+            far = ""
+
+            def advance(done: int, total: int) -> None:
+                nonlocal far
+                far = f"{done:,} of {total:,}, "
+                progress.update(task, completed=done, total=total)
+
+            def beat() -> None:
+                held = "; ".join(filter(None, (note() for note in self.notes)))
+                text = f"{what}: {far}{(time.monotonic() - start) / 60:.0f} min" + (f"; {held}" if held else "")
+                progress.update(task, description=visible(f"{what} ({held})" if held else what))
+                if hidden:
+                    self.say(f"  {escape(text)}")
+                with suppress(OSError):  # a disk without room ends the run where something is lost by it
+                    self.keep(text)
+
+            with _beating(beat, self._pause):
+                yield advance
         self.say(f"  {what}: {time.monotonic() - start:.1f} s")
 
     def table(self, table: Any) -> None:

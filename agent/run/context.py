@@ -59,7 +59,7 @@ class Context:
         config = folder.config
         check_machine(config)
         stop = Stop()
-        return cls(
+        context = cls(
             config=config,
             folder=folder,
             reporter=reporter,
@@ -75,6 +75,9 @@ class Context:
             embedder=Embedder(config.pool.embedder),
             stop=stop,
         )
+        reporter.notes = (context.teacher.traffic.standing, context.student.standing)
+        reporter.keep = lambda text: folder.event("progress", said=text)
+        return context
 
     @classmethod
     async def shared(cls, run: Path) -> "Context":

@@ -53,7 +53,7 @@ async def match_needs(context: Context, gaps: Gaps, number: int) -> dict[str, li
         return await match_pool_skills(context.teacher, need.skill, [hit.text for hit in proposals])
 
     before = context.teacher.tally("same_skill")
-    with context.waiting("teacher"):
+    with context.reporter.bar(f"matching {len(needs)} skills with the pool's"), context.waiting("teacher"):
         found = await all_done(needs, match, context.config.teacher.concurrency, context.stop)
     check_teacher(*context.teacher.tally("same_skill").since(before), context.config.error_budget)
     # A need that the teacher gave no reply on is left out, so that the best hits of the search stand in for it.

@@ -86,6 +86,10 @@ class EmbeddedStudent:
         """See `Student.release`: the model leaves memory."""
         await self._run(self._down)
 
+    def standing(self) -> str:
+        """See `Student.standing`."""
+        return ""
+
     async def close(self) -> None:
         """See `Student.close`."""
         await self.release()

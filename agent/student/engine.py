@@ -65,6 +65,10 @@ class Student(Protocol):
         """Give memory and cores back for a while (before tuning); the next call brings the student up again."""
         ...
 
+    def standing(self) -> str:
+        """What answers wait for, "" for nothing that is worth a word."""
+        ...
+
     async def close(self) -> None:
         """End for good."""
         ...

@@ -26,6 +26,7 @@ from agent.teacher.endpoint.dialect import Learned
 from agent.teacher.endpoint.endpoint import Endpoint
 from agent.teacher.endpoint.outage import Say
 from agent.teacher.endpoint.received import RejectedError
+from agent.teacher.endpoint.traffic import Traffic
 from agent.teacher.ledger.budget import Budget
 from agent.teacher.ledger.journal import Completion, Usage
 from agent.teacher.ledger.ledger import Ledger
@@ -46,11 +47,11 @@ R = TypeVar("R")
 class Teacher:
     """A teacher with its journal. Nothing is opened before the first question. Set `scope` (say "round-01") so that
     usage can be told apart later; at most `config.concurrency` requests are under way at one time, however many
-    questions there are. Teachers of one run share a `budget`, `prompts` (those of `config`, if not given) and what was
-    `learned` about the endpoint. Where other runs write to the journal too, `costs` is a file of this run's own, in which
-    what it pays for is noted down, without the replies. When a `stop` is asked for, requests that are on their way come in, and
-    whatever would need another raises StoppedError. `say` is told when the teacher is away, and when it is back, and how
-    batches stand; their log lies beside the journal."""
+    questions there are. Teachers of one run share a `budget`, `prompts` (those of `config`, if not given), what was `learned`
+    about the endpoint, the `traffic` there, and the `stop`: when that is asked for, requests that are on their way come in, and
+    whatever would need another raises StoppedError. Where other runs write to the journal too, `costs` is a file of this run's
+    own, in which what it pays for is noted down, without the replies. `say` is told when the teacher is away, and when it is
+    back, and how batches stand; their log lies beside the journal."""
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Teacher:
         learned: Learned | None = None,
         say: Say = lambda text: None,
         stop: Stop | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         self.config = config
         self.prompts = prompts or load_prompts(config.prompts)
@@ -71,7 +73,8 @@ class Teacher:
         self.budget = budget or Budget(config.budget_usd)
         self.learned = learned or Learned()
         self.stop = stop or Stop()
-        self._sleep = self.stop.sleeper(sleep)
+        self.traffic = traffic or Traffic()
+        self._sleep = self.traffic.timed(self.stop.sleeper(sleep))
         self.say = say
         self._ledger = Ledger(config, journal, self.budget, costs)
         #: Of what there is of batches, which is this run's; None: all.
@@ -200,7 +203,7 @@ class Teacher:
 
     def _opened(self) -> Endpoint:
         if self._endpoint is None:
-            self._endpoint = Endpoint(self.config, self._sleep, self.learned, self.say, self.stop)
+            self._endpoint = Endpoint(self.config, self._sleep, self.learned, self.say, self.stop, self.traffic)
         return self._endpoint
 
     async def complete(self, question: ChatRequest, more: Sequence[dict[str, Any]] = ()) -> Completion:

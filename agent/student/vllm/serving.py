@@ -65,6 +65,13 @@ class Serving:
                 await self.drop(name)
         await self._lives.close()
 
+    def standing(self) -> str:
+        """That the server is starting, with how often it was started again; "" if it is up, or not asked for."""
+        if not self._turn.locked() or self._lives.now is not None:
+            return ""
+        again = f", for the {self._restarts + 1}. time" if self._restarts else ""
+        return f"the student's server is starting{again}; see {self._work / 'vllm.log'}"
+
     @property
     def client(self) -> Client:
         """Speaks to the server that is up."""

@@ -94,6 +94,10 @@ class VllmStudent:
         """See `Student.release`: as `student.vllm.sharing` says. A server of the user's stays up."""
         await self.serving.release()
 
+    def standing(self) -> str:
+        """See `Student.standing`: the server's start."""
+        return self.serving.standing()
+
     async def close(self) -> None:
         """See `Student.close`."""
         await self.serving.close()

@@ -24,6 +24,7 @@ from agent.teacher.endpoint.dialect import Learned, Messages
 from agent.teacher.endpoint.outage import Say
 from agent.teacher.endpoint.received import NOT_TAKEN, PassingError, RejectedError
 from agent.teacher.endpoint.settling import PLAIN, Settling
+from agent.teacher.endpoint.traffic import Traffic
 from agent.teacher.endpoint.tries import Tries
 from agent.teacher.ledger.journal import Completion
 
@@ -41,12 +42,13 @@ class Endpoint:
         learned: Learned | None = None,
         say: Say = lambda text: None,
         stop: Stop | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         self._config = config
         self._connection = Connection(config, stop or Stop())
         self.learned = learned or Learned()
         self.learned.open(self.name, config.model)
-        self._tries = Tries(config, self._connection, self._away, sleep, say)
+        self._tries = Tries(config, self._connection, self._away, sleep, say, traffic or Traffic())
         self._settling = Settling(config, self._connection, self._tries, self.learned)
 
     @property

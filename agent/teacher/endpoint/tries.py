@@ -16,6 +16,7 @@ from agent.teacher.endpoint.connection import Connection
 from agent.teacher.endpoint.outage import Outages, Say
 from agent.teacher.endpoint.pace import Pace
 from agent.teacher.endpoint.received import PassingError, RejectedError
+from agent.teacher.endpoint.traffic import Traffic
 from retrieval.errors import TeacherError
 
 #: Times that an address which has never answered is tried.
@@ -37,7 +38,9 @@ class Tries:
         away: Callable[[], Awaitable[float | None]],
         sleep: Callable[[float], Awaitable[None]],
         say: Say,
+        traffic: Traffic,
     ) -> None:
+        self._traffic = traffic
         self._retries, self._connection, self._away, self._sleep = config.retries, connection, away, sleep
         self._pace = Pace(config.concurrency, sleep)
         self._outages = Outages(connection.name, self._pace, away, sleep, config.outage_minutes * 60, say)
@@ -103,6 +106,7 @@ class Tries:
             reply = await send()
             congested = False
         except PassingError as error:
+            self._traffic.refused(error)
             congested = True if error.status in _CONGESTED else None
             raise
         finally:

@@ -2,6 +2,8 @@
 
 from io import StringIO
 from pathlib import Path
+from queue import Queue
+from threading import Event
 
 import pytest
 from rich.console import Console
@@ -79,3 +81,33 @@ def test_names_of_written_files_show_it(capsys: pytest.CaptureFixture[str], tmp_
         main(["prompts", str(tmp_path / "mine\x1b[2J")])
     assert ended.value.code == 0
     assert not is_obeyed(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("terminal_there", [False, True])
+def test_what_takes_long_gives_a_sign_of_life_at_each_pause(terminal_there: bool) -> None:
+    """Without a terminal as a line; it is kept either way."""
+    pauses: Queue[bool] = Queue()
+
+    def pause(over: Event) -> bool:
+        pauses.task_done()
+        return pauses.get()
+
+    console = Console(file=StringIO(), force_terminal=terminal_there, width=200)
+    reporter, kept = Reporter(console, pause=pause), []
+    reporter.keep = kept.append
+    notes = [""]
+    reporter.notes = (lambda: notes[0], lambda: "")
+    pauses.put(False)  # so that the first pause counts as one that is over
+    pauses.get()
+    with reporter.bar("diagnoses") as advance:
+        pauses.join()
+        for note, done in (("", None), ("14 waiting [bold]", 3)):
+            notes[0] = note
+            if done is not None:
+                advance(done, 500)
+            pauses.put(False)
+            pauses.join()
+        pauses.put(True)
+    assert kept == ["diagnoses: 0 min", "diagnoses: 3 of 500, 0 min; 14 waiting [bold]"]
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert ("  diagnoses: 3 of 500, 0 min; 14 waiting [bold]\n" in said) is not terminal_there
