@@ -292,7 +292,7 @@ def test_a_child_without_room_for_its_last_words_says_so_by_its_exit_code(job: T
 def test_what_the_system_says_in_the_child_is_no_fault_of_the_tuning(
     job: TuningJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fill(job: TuningJob, stopping: object) -> bool:
+    def fill(job: TuningJob, stopping: object, strict: bool) -> bool:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     job.work.mkdir()

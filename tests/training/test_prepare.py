@@ -39,6 +39,17 @@ def test_samples_that_cannot_be_used_are_set_aside_with_the_reason(student: Path
     assert "max_length" in reasons["long"]
 
 
+def test_so_many_are_taken_and_those_after_them_are_not_looked_at(student: Path, tmp_path: Path) -> None:
+    model, processor = load_model(str(student), torch.float32, "eager"), load_processor(str(student))
+    rows: list[dict[str, object]] = [{"id": f"{n}", "turns": [["Which?", "none"]], "images": []} for n in range(9)]
+    rows[1]["images"] = rows[6]["images"] = ["nowhere.png"]
+    file = write_rows(tmp_path / "samples.jsonl", rows)
+    chat = ChatFormat(processor, stop_tokens(model, processor))
+    data = prepare(file, model, processor, chat, LLAVA, 64, tmp_path / "features", take=4)
+    assert [sample.id for sample in data.samples] == ["0", "2", "3", "4"]
+    assert [one.sample for one in data.set_aside] == ["1"]
+
+
 def test_samples_of_texts_alone_need_no_tower(student: Path, tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [{"id": f"{n}", "turns": [["Which?", "none"]], "images": []} for n in range(3)]
     data, _, _ = encode(student, rows, tmp_path)

@@ -74,9 +74,11 @@ async def test_the_control_is_helped_with_as_many_samples_as_the_rounds(
     write_jsonl(context.folder.round(1) / "rationales.jsonl", asked)
     tuned: list[dict[str, str]] = []
 
-    async def tune_on(context: Context, ids: list[str], folder: Path, rationales: dict[str, str]) -> TuningResult:
+    async def tune_on(
+        context: Context, ids: list[str], folder: Path, rationales: dict[str, str], take: int
+    ) -> TuningResult:
         tuned.append(rationales)
-        return TuningResult(1, len(ids), 0, 1.0, 2.0, 1.0, 8)
+        return TuningResult(1, take, 0, 1.0, 2.0, 1.0, 8)
 
     async def answer_sets(context: Context, folder: Path, *_: Any) -> None:
         if len(tuned) == 1:
