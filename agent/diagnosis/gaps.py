@@ -39,7 +39,7 @@ async def find_gaps(
         for name in dict.fromkeys(names):
             had[name].append(item)
     before = context.teacher.tally("same_skill")
-    with context.waiting("teacher"):
+    with context.reporter.bar("merging names of skills"), context.waiting("teacher"):
         groups = await merge_names(
             context.teacher, context.embedder.encode, sorted({*behind, *had}), _known_groups(context, number)
         )

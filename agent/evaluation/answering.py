@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,13 @@ async def _answer_set(context: Context, items: Sequence[Item], path: Path, adapt
         prompt = context.config.student.rationale_prompt
         await _ask_student(context.student, items, path, adapter, prompt, context.data.scorer, advance)
     with context.waiting("teacher"):
-        await _ask_teacher(context.teacher, items, path, lambda questions, count: _ask_ahead(context, questions, count))
+        await _ask_teacher(
+            context.teacher,
+            items,
+            path,
+            lambda questions, count: _ask_ahead(context, questions, count),
+            context.reporter.bar,
+        )
     answers = read_answers(path)
     check_answers(answers, context.config.error_budget)
     return answers
@@ -89,7 +95,9 @@ async def answer_items(
     Those that only the teacher can score are written unjudged, and once more with its verdict: the last row of an item counts.
     """
     await _ask_student(student, items, path, adapter, prompt, scorer, advance)
-    await _ask_teacher(teacher, items, path, lambda questions, count: teacher.ask_ahead(questions))
+    await _ask_teacher(
+        teacher, items, path, lambda questions, count: teacher.ask_ahead(questions), lambda what: nullcontext(advance)
+    )
 
 
 async def _ask_student(
@@ -113,9 +121,14 @@ async def _ask_student(
 
 
 async def _ask_teacher(
-    teacher: Teacher, items: Sequence[Item], path: Path, ask_ahead: Callable[[Questions, int], Awaitable[None]]
+    teacher: Teacher,
+    items: Sequence[Item],
+    path: Path,
+    ask_ahead: Callable[[Questions, int], Awaitable[None]],
+    bar: Callable[[str], AbstractContextManager[Advance]],
 ) -> None:
-    """Have judged what only the teacher can score; `ask_ahead` gets these questions, and how many they are, first."""
+    """Have judged what only the teacher can score; `ask_ahead` gets these questions, and how many they are, first. `bar` is
+    opened while they are asked."""
     by_id = {item.id: item for item in items}
     unjudged = [answer for answer in read_answers(path) if answer.kind == "unjudged"]
     if not unjudged:
@@ -125,10 +138,13 @@ async def _ask_teacher(
         return await _judge(teacher, by_id[answer.item], answer)
 
     await ask_ahead(lambda: (_verdict_on(by_id[answer.item], answer) for answer in unjudged), len(unjudged))
-    with Log(path) as log:
+    with Log(path) as log, bar(f"verdicts on {len(unjudged)} answers") as advance:
         async with aclosing(as_done(unjudged, judge, teacher.config.concurrency, teacher.stop)) as verdicts:
+            judged = 0
             async for answer in verdicts:
                 log.append(answer.to_row())
+                judged += 1
+                advance(judged, len(unjudged))
 
 
 async def _judge(teacher: Teacher, item: Item, answer: Answer) -> Answer:
@@ -167,6 +183,7 @@ async def evaluate_file(
         # Directly, since someone waits for the figures.
         directly = config.teacher.model_copy(update={"batch": False})
         teacher = Teacher(directly, journal, say=lambda line: reporter.say(f"  {escape(line)}"))
+        reporter.notes = (teacher.traffic.standing, student.standing)
         path = out or scratch / "answers.jsonl"
         try:
             if adapter is not None:
