@@ -71,3 +71,14 @@ def test_every_fault_has_one() -> None:
     rows = [line for line in SURVIVAL.splitlines() if line.startswith("| ") and not line.startswith("| fault")]
     assert len(rows) > 20
     assert [row for row in rows if "`tests/" not in row] == []
+
+
+@pytest.mark.parametrize(
+    "page", sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]), ids=lambda page: page.name
+)
+def test_what_an_example_imports_is_there(page: Path) -> None:
+    examples = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    for line in re.findall(
+        r"^from (?:agent|eval|training|retrieval)\b.* import .*$", "\n".join(examples), re.MULTILINE
+    ):
+        exec(line, {})
