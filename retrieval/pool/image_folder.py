@@ -27,8 +27,8 @@ class ImageFolder:
         if self._anywhere or self._holds(path):
             return path
         raise DataError(
-            f"its image {path} lies outside the image folder {self.folder}, and what is in a file may not name it; put it "
-            f"there, or set {self._key} to true"
+            f"its image {path} lies outside the image folder {self.folder}; put it there, or set {self._key} to true if you "
+            "know what the file names"
         )
 
     def _holds(self, path: Path) -> bool:
