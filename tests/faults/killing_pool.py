@@ -93,9 +93,10 @@ def stop_behind(last: str) -> None:
     run_once = node.run_once
 
     async def run_and_stop(context: Any, state: Any, spec: Any, work: Any) -> Any:
+        update = await run_once(context, state, spec, work)
         if spec.name == last:
             os.kill(os.getpid(), signal.SIGTERM)
-        return await run_once(context, state, spec, work)
+        return update
 
     node.run_once = run_and_stop
 
