@@ -25,7 +25,6 @@ pytestmark = [
     pytest.mark.served,
     pytest.mark.timeout(1800),
     pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.xdist_group("vLLM"),  # two servers would share what memory and cores there are
 ]
 
 UNSERVED = ("paligemma",)
