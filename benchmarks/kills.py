@@ -45,7 +45,7 @@ WORLDS: dict[str, dict[str, Any]] = {
     "two rounds": {**THREE_ROUNDS, "max_rounds": 2, "control": "off"},
     "one round and its control": SMALL,
 }
-#: Calls of the saver after a start among which one is drawn; an unbroken run of two rounds has some fifty.
+#: Calls of the saver after a start among which one is drawn; an unbroken run of one round has 27.
 CALLS = 12
 
 

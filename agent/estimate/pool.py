@@ -44,7 +44,7 @@ class _Looked(NamedTuple):
 
 def naming(config: RunConfig, run: Path, prompts: Prompts, sizes: Sizes, advance: Advance) -> Naming:
     """Look at the pool and at what is named of it. Raises PoolError."""
-    pool = Pool.find(*pool_source(config, pool_store(config, run)), config.pool.images_anywhere)
+    pool = Pool.find(store=pool_store(config, run), **pool_source(config))
     if pool is None:
         try:
             count, looked = _read(config, advance)

@@ -33,9 +33,7 @@ async def ensure_data(context: Context) -> None:
         pool, index = await pool_and_index(context)
         # In threads, so that signals are heard.
         found = await asyncio.to_thread(excluded, context, pool, [*items, *holdout])
-    context.folder.status(
-        pool=str(pool.folder), pool_key=pool.key, scorer={"name": scorer.name, "why": scorer.why}, excluded=len(found)
-    )
+    context.folder.status(pool=str(pool.folder), scorer={"name": scorer.name, "why": scorer.why}, excluded=len(found))
     context.made = Data(items, holdout, scorer, pool, index, frozenset(found))
 
 

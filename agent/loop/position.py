@@ -22,8 +22,8 @@ def is_finished(run: Path) -> bool:
 
 def reopen(run: Path, extended: bool) -> list[str]:
     """Let the nodes that failed, and the controls that did, be tried again; where the run is `extended`, let the last round be
-    decided anew. Returns what was reopened, in words; nothing of it costs a paid answer. A kill in here leaves a run that is
-    reopened by the next call.
+    decided anew; where it has ended and `best/` is gone or damaged, let that be published again. Returns what was reopened,
+    in words; nothing of it costs a paid answer. A kill in here leaves a run that is reopened by the next call.
     """
     again = _failed(run)
     if extended:
@@ -32,6 +32,8 @@ def reopen(run: Path, extended: bool) -> list[str]:
     said = [f"{each.node} of round {each.round}" for each in again] + [
         f"the control of {each.name}" for each in controls
     ]
+    if _has_lost_its_best(run):
+        said.append("publishing best/")
     if not said:
         return []
     if controls:
@@ -48,6 +50,11 @@ def reopen(run: Path, extended: bool) -> list[str]:
 def _failed(run: Path) -> list[Manifest]:
     """Nodes that are done in that they failed; `control` and `finish` only hand that on."""
     return [each for each in manifests(run) if each.done and has_failed(each.update.get("stop_reason"))]
+
+
+def _has_lost_its_best(run: Path) -> bool:
+    best = read_json(run / "run.json").get("best_round")
+    return bool(best) and is_finished(run) and not is_sound(run / "best")
 
 
 def failed_controls(run: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from filelock import AsyncFileLock, Timeout
 from rich.markup import escape
@@ -31,8 +32,9 @@ async def pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
 
     async def made() -> tuple[Pool, SkillIndex]:
         with context.reporter.bar("reading the pool") as advance:
+            source = pool_source(config)
             pool = await asyncio.to_thread(
-                Pool.build, *pool_source(config, store), lambda n: advance(n, n), config.pool.images_anywhere, say
+                lambda: Pool.build(store=store, on_progress=lambda n: advance(n, n), say=say, **source)
             )
         folder = skills_folder(pool, config, context.teacher.prompts)
         skills = await annotate_pool(context, pool, folder)
@@ -61,15 +63,22 @@ async def _acquire(lock: AsyncFileLock) -> None:
     await lock.acquire()
 
 
-def pool_source(config: RunConfig, store: Path) -> tuple[Path, Path | None, Path, int | None, int]:
-    """What tells `Pool.build` and `Pool.find` which pool is meant."""
-    return config.pool.path, config.pool.images, store, config.pool.limit, config.seed
+def pool_source(config: RunConfig) -> dict[str, Any]:
+    """What tells `Pool.build`, `Pool.find` and `Pool.key_of` which pool is meant."""
+    pool = config.pool
+    return {
+        "path": pool.path,
+        "images": pool.images,
+        "limit": pool.limit,
+        "seed": config.seed,
+        "anywhere": pool.images_anywhere,
+    }
 
 
 def _is_made(context: Context, store: Path) -> bool:
     """Whether the pool is imported and all of its samples are named, so that nothing is left to write but an index."""
     try:
-        pool = Pool.find(*pool_source(context.config, store), context.config.pool.images_anywhere)
+        pool = Pool.find(store=store, **pool_source(context.config))
         if pool is None:
             return False
         rows = read_jsonl(skills_folder(pool, context.config, context.teacher.prompts) / "skills.jsonl")
@@ -81,7 +90,7 @@ def _is_made(context: Context, store: Path) -> bool:
 def check_pool(folder: RunFolder, config: RunConfig) -> str:
     """See, before a pool is imported and its skills are paid for, that it is the one that the run selects from; its key.
     Raises RunError, PoolError."""
-    key = Pool.key_of(config.pool.path, config.pool.images, config.pool.limit, config.seed, config.pool.images_anywhere)
+    key = Pool.key_of(**pool_source(config))
     status = read_object(folder.path / "run.json")
     began = status.get("pool_key")
     # A run from before keys were noted down has the pool's folder, whose name ends with twelve digits of it.

@@ -16,7 +16,7 @@ from retrieval.storage.files import read_json
 
 def check_adapter(path: Path) -> None:
     """Raise ConfigError if the folder is no adapter, or one that is cut, not finite, or changes nothing. All of its weights
-    are read: a hundred megabytes in a tenth of a second."""
+    are read."""
     for needed in ("adapter_config.json", "adapter_model.safetensors"):
         if not (path / needed).is_file():
             raise ConfigError(f"{path} is not an adapter folder: it has no {needed}")

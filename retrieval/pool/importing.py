@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,11 +105,22 @@ def id_key(name: str) -> int:
 
 def pool_key(path: Path, images: Path | None, limit: int | None, seed: int, anywhere: bool = False) -> str:
     """What tells a pool from all others: the digest of its files, and how they are read. Raises DataError."""
-    files = [[file.name, file_digest(file)] for file in record_files(path)]
+    files = [[file.name, _digest_of(file)] for file in record_files(path)]
     folder = str(image_folder(path, images).resolve())
     return digest(
         [FORMAT, files, folder, limit, seed if limit is not None else None, *(["anywhere"] if anywhere else [])]
     )
+
+
+def _digest_of(file: Path) -> str:
+    found = file.stat()
+    return _digest_as_of(file, found.st_size, found.st_mtime_ns)
+
+
+@cache
+def _digest_as_of(file: Path, size: int, changed: int) -> str:
+    """A file's digest, taken once as long as it stays as it was: pools are large, and are asked for several times at a start."""
+    return file_digest(file)
 
 
 class _Totals(NamedTuple):

@@ -1,8 +1,8 @@
 """OpenMP's threads: as many as there is room for, and asleep while they have nothing to do.
 
-libgomp's threads spin for a while when they wait for each other. Beside any other busy process they then spin for one that is
-not running, at every step of a small model: twice the time beside one neighbour, and a standstill beside several
-(`python -m benchmarks.neighbours`). Asleep they cost nothing measurable, and the results are the same bits.
+libgomp's threads spin for a while when they wait for each other. Beside another busy process they then spin for one that is not
+running, at every step of a small model, which takes twice the time (`python -m benchmarks.neighbours`). Asleep they cost nothing
+measurable, and the results are the same bits.
 """
 
 import os

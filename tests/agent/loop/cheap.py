@@ -75,7 +75,10 @@ async def tune(context: Context, state: State) -> Update:
 
 async def finish(context: Context, state: State) -> Update:
     failed = str(state["stop_reason"]).startswith("tuning_failed")
-    context.folder.status(state="failed" if failed else "finished", stop_reason=state["stop_reason"])
+    best = state["best_round"]
+    if best:
+        write_adapter(context.folder.path / "best", best)
+    context.folder.status(state="failed" if failed else "finished", stop_reason=state["stop_reason"], best_round=best)
     write_text(context.folder.path / "report.html", json.dumps(state))
     return {}
 

@@ -330,6 +330,19 @@ async def test_an_adapter_that_is_damaged_is_tuned_again_and_nothing_else_is_don
     assert {step: n for step, n in Counter(steps(tmp_path)).items() if n > 1} == {("tune", 1): 2}
 
 
+@pytest.mark.parametrize("how", ["cut", "gone"])
+async def test_a_finished_run_that_has_lost_its_best_adapter_publishes_it_again(
+    at: Replace, tmp_path: Path, how: str
+) -> None:
+    assert await go(config(1), tmp_path) == "finished"
+    weights = tmp_path / "best" / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-2]) if how == "cut" else shutil.rmtree(weights.parent)
+    assert await go(config(1), tmp_path) == "finished"
+    assert weights.read_bytes() == whole
+    assert [node for node, n in Counter(steps(tmp_path)).items() if n > 1] == [("finish", 1)]
+
+
 async def test_a_nodes_time_is_that_of_all_its_attempts(at: Replace, tmp_path: Path) -> None:
     async def wait_and_fail(context: Context, state: State) -> Update:
         await asyncio.sleep(0.2)
