@@ -7,6 +7,8 @@ import os
 
 # Read when huggingface_hub is imported, by whatever part comes first.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# bm25s starts JAX where that is installed, which takes three quarters of a GPU's memory for itself; nothing here needs it there.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from retrieval.index.embedding import Embedder, VectorCache
 from retrieval.index.ranking import Hit, Mode

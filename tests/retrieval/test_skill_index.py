@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -335,3 +336,15 @@ def test_a_killed_build_starts_over(
     index = build(skills)
     assert len(index.search("digit", 50)) == len(SKILLS)
     assert not list(tmp_path.glob(".index-*.tmp"))
+
+
+def test_where_jax_is_installed_it_keeps_off_the_gpu(tmp_path: Path) -> None:
+    """bm25s starts it when imported; on a GPU it takes three quarters of the memory at once."""
+    (tmp_path / "jax").mkdir()
+    (tmp_path / "jax" / "__init__.py").touch()
+    lax = "import os\ndef top_k(*_): print('started on', os.environ.get('JAX_PLATFORMS', 'anything'))\n"
+    (tmp_path / "jax" / "lax.py").write_text(lax)
+    where = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import training.lora.main"
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
+    done = subprocess.run([sys.executable, "-c", where], capture_output=True, text=True, env=environment)
+    assert done.stdout == "started on cpu\n", done.stderr

@@ -38,7 +38,7 @@ def run(job: TuningJob, stopping: Callable[[], bool], strict: bool = True) -> bo
     """
     if torch.cuda.is_available():  # CPU kernels give the same bits anyway
         torch.use_deterministic_algorithms(True, warn_only=not strict)
-        # Nothing here reads what it has not written, so that new tensors need not be filled (7% of a step).
+        # Nothing here reads what it has not written, so that new tensors need not be filled (benchmarks/repeats.md).
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined,unused-ignore]
     set_seed(job.seed)
     dtype = resolve_dtype(job.dtype)
