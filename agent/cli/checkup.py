@@ -11,14 +11,14 @@ from transformers import AutoModelForImageTextToText
 from agent.cli.doctor import Check
 from agent.config.schema import RunConfig
 from agent.run.error_budget import is_within
+from agent.run.items import read_file, words_of
 from agent.student import engine_of
 from agent.student.engine import Request, prompt_for
 from agent.student.vllm.beforehand import check_serving
 from agent.student.vllm.room import Ruler
 from eval.scorers import make_scorer
-from eval.task import load_items
 from retrieval.errors import ConfigError, GaptutorError
-from retrieval.pool.records import record_files
+from retrieval.reading.sources import record_files
 from training.families.families import family_of, load_config, resolve_dtype, target_pattern
 
 GIB = 2**30
@@ -68,12 +68,11 @@ def _items(config: RunConfig) -> Iterator[Check]:
     for name, path in (("validation set", data.validation), ("holdout", data.holdout)):
         if path is None:
             continue
-        read = load_items(path, data.images, data.limit, data.images_anywhere)
+        read = read_file(config, path, data.limit)
         lost, total = len(read.set_aside), len(read.items) + len(read.set_aside)
         good = is_within(lost, total, config.error_budget)
-        first = f"; the first set aside, {read.set_aside[0].where}: {read.set_aside[0].reason}" if lost else ""
         scorer = make_scorer(data.scorer, read.items, data.tolerance)
-        found = f"{len(read.items)} items, {lost} set aside, scored by `{scorer.name}`{first}"
+        found = "; ".join([*words_of(read), f"scored by `{scorer.name}`"])
         yield Check(name, good, False, found, "" if good else "mend those items or raise error_budget")
 
 
@@ -90,7 +89,7 @@ def _student(config: RunConfig) -> Iterator[Check]:
     yield Check("student", True, False, f"{settings.model_type}, family {family.name}", "")
     ruler = Ruler(student)
     data = config.data
-    items = load_items(data.validation, data.images, data.limit, data.images_anywhere).items
+    items = read_file(config, data.validation, data.limit).items
     requests = [Request(i.id, prompt_for(student.rationale_prompt, i.prompt_text), i.images) for i in items[:1000]]
     longest = max(ruler.lengths(requests), default=0)
     good = longest <= ruler.holds

@@ -12,10 +12,11 @@ from ruamel.yaml.comments import CommentedMap
 
 from agent.config.loading import parse_config
 from agent.config.schema import RunConfig
+from agent.run.items import words_of
 from eval.scorers import make_scorer
 from eval.task import load_items
 from retrieval.errors import ConfigError
-from retrieval.pool.records import record_files
+from retrieval.reading.sources import record_files
 from retrieval.storage.files import write_text
 
 _WIDTH = 110
@@ -53,10 +54,7 @@ def write_config(
     }
     config = parse_config(raw, str(out))
     write_text(out, render(config))
-    lines = [f"{len(items.items)} items read, answers scored by `{scorer.name}` ({scorer.why})"]
-    lines += [f"set aside: {item.where}: {item.reason}" for item in items.set_aside[:5]]
-    if len(items.set_aside) > 5:
-        lines.append(f"… and {len(items.set_aside) - 5} more")
+    lines = [*words_of(items), f"answers scored by `{scorer.name}` ({scorer.why})"]
     if pool is None:
         lines.append(f"{out}: put the path of your pool of training samples at pool.path")
     return [*lines, f"wrote {out}; next: gaptutor run {out}"]

@@ -40,6 +40,9 @@ class DataConfig(Section):
     """Folder that image paths are relative to; if empty, the folder of the file that names them."""
     images_anywhere: bool = False
     """Read images outside that folder too. What is read is shown to the teacher, so look at what the file names first."""
+    answers: Literal["auto", "letter", "text", "index"] = "auto"
+    """What a digit is as the gold answer of an item with choices: the number of a letter (1 is A), the text of a choice, or its
+    place (0 is the first). `auto` reads what is plain, and says so where it is not."""
     scorer: str = "auto"
     """How an answer is compared with the gold answer: auto, exact, choice, number, any_of, vqa, teacher, or MODULE:FUNCTION."""
     tolerance: float = Field(1e-3, ge=0)

@@ -16,6 +16,7 @@ from agent.config.schema import RunConfig
 from agent.run.console import Advance, Reporter
 from agent.run.context import Context
 from agent.run.error_budget import check_answers, check_read
+from agent.run.items import read_file
 from agent.student import Request, Student, make_student
 from agent.student.engine import prompt_for
 from agent.teacher.batch.queue import LEAST
@@ -25,7 +26,7 @@ from agent.teacher.prompts.replies import Judged
 from agent.teacher.request import Question
 from eval.answers import Answer, Evaluation, Figures, evaluate_answers, read_answer
 from eval.scorers import Scorer, make_scorer
-from eval.task import Item, load_items
+from eval.task import Item
 from retrieval.errors import ConfigError, StudentError
 from retrieval.storage.files import Log, forget_rows, read_jsonl, write_json
 
@@ -174,7 +175,7 @@ async def evaluate_file(
     """
     if out is not None and out.exists():
         raise ConfigError(f"{out} is there already; name another file for the answers")
-    read = load_items(items, config.data.images, anywhere=config.data.images_anywhere)
+    read = read_file(config, items)
     check_read(items, read, config.error_budget)
     scorer = make_scorer(config.data.scorer, read.items, config.data.tolerance)
     with _scratch() as scratch:

@@ -14,7 +14,7 @@ from agent.pool.exclude import excluded
 from agent.pool.store import pool_and_index
 from agent.run.context import Context, Data
 from agent.run.error_budget import check_read
-from agent.run.items import keep_items, read_items
+from agent.run.items import keep_items, read_items, words_of
 from eval.scorers import make_scorer
 from eval.task import Item, Items
 from retrieval.errors import DataError
@@ -40,7 +40,7 @@ async def ensure_data(context: Context) -> None:
 def _items(context: Context) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     """Validation and holdout, also written to items.jsonl; what cannot be read is set aside under the error budget."""
     data = context.config.data
-    items, holdout, read, extra = read_items(context.config)
+    items, holdout, read, extra = read_items(context.config, context.folder.path / "pictures")
     _check_read(context, data.validation, read)
     _check_read(context, data.holdout or data.validation, extra)
     if data.holdout is not None:
@@ -64,6 +64,9 @@ def _check_apart(items: Sequence[Item], holdout: Sequence[Item], path: Path) -> 
 
 
 def _check_read(context: Context, path: Path, read: Items) -> None:
-    for each in read.set_aside[:3]:
-        context.reporter.say(f"  [yellow]set aside[/yellow] {escape(each.where)}: {escape(each.reason)}")
+    if read.items or read.set_aside:
+        understood, *rest = words_of(read)
+        context.reporter.say(f"  {escape(path.name)}: {escape(understood)}")
+        for line in rest:
+            context.reporter.say(f"  [yellow]{escape(line)}[/yellow]")
     check_read(path, read, context.config.error_budget)

@@ -29,6 +29,7 @@ SCHEMA = 2
 #: What may differ between the configuration of a run and the one it is resumed with, besides what `_choices` sees to.
 _FREE = {
     "": {"error_budget", "max_rounds", "patience"},
+    "data": {"answers"},  # the items must not
     "teacher": {
         "base_url",
         "app",

@@ -12,21 +12,23 @@ import numpy as np
 import pyarrow as pa
 
 from retrieval.errors import DataError, PoolError
+from retrieval.pool.formats import id_key
 from retrieval.pool.images import Fingerprint, ImageStore
 from retrieval.pool.importing import (
     FORMAT,
+    FORMATS,
     SCHEMA,
     Progress,
     find_pool,
     forget_damaged,
-    id_key,
     import_pool,
     part_path,
     pool_key,
     read_part,
 )
-from retrieval.pool.records import SetAside
 from retrieval.pool.sample import Sample, Turn
+from retrieval.reading.records import SetAside
+from retrieval.reading.understood import no_picture_words, set_aside_words, some_of
 from retrieval.storage.files import read_json
 
 
@@ -40,6 +42,7 @@ class Pool:
         self.key: str = manifest["key"]
         #: How many records of the user's file could not be used.
         self.set_aside_count: int = manifest["records"] - manifest["samples"]
+        self._manifest = manifest
         self._parts: int = manifest["parts"]
         self._store = ImageStore(folder / "images")
         self._table = _map_parts(folder, self._parts)
@@ -61,15 +64,24 @@ class Pool:
         on_progress: Progress | None = None,
         anywhere: bool = False,
         say: Callable[[str], None] | None = None,
+        version: int = FORMAT,
     ) -> Self:
         """Import a pool into a folder of its own under `store`, or open it if that is done. Safe to repeat and to kill.
 
         Samples whose images lie outside `images` (by default the file's folder) are set aside, unless `anywhere`.
         `limit` keeps so many samples, drawn at random by `seed`, less those that must be set aside.
         `on_progress(records)` is called after each part. A pool that was imported and is damaged is imported again from
-        the first damaged part on; `say` gets a sentence about it. Raises PoolError if the file is no pool, StorageError
-        if there is no room.
+        the first damaged part on; `say` gets a sentence about it. One that an older `version` imported is only opened: its
+        records would be read otherwise now. Raises PoolError if the file is no pool, StorageError if there is no room.
         """
+        if version != FORMAT:
+            found = cls.find(path, images, store, limit, seed, anywhere, version)
+            if found is None:
+                raise PoolError(
+                    f"the pool that an older version imported from {path} is not in {store} any more; put its folder back, or "
+                    "start over with --if-exists delete"
+                )
+            return found
 
         def imported() -> Path:
             return import_pool(path, images, store, limit, seed, on_progress, anywhere)
@@ -100,19 +112,27 @@ class Pool:
         limit: int | None = None,
         seed: int = 0,
         anywhere: bool = False,
+        version: int = FORMAT,
     ) -> Self | None:
         """The pool that `build` would open, None if it has not been imported yet. Changes nothing. Raises PoolError."""
         try:
-            folder = find_pool(path, images, store, limit, seed, anywhere)
+            folder = find_pool(path, images, store, limit, seed, anywhere, version)
         except DataError as error:
             raise PoolError(str(error)) from None
         return cls(folder) if folder else None
 
     @staticmethod
-    def key_of(path: Path, images: Path | None, limit: int | None = None, seed: int = 0, anywhere: bool = False) -> str:
+    def key_of(
+        path: Path,
+        images: Path | None,
+        limit: int | None = None,
+        seed: int = 0,
+        anywhere: bool = False,
+        version: int = FORMAT,
+    ) -> str:
         """The `key` that the pool `build` makes has, from its files alone. Raises PoolError."""
         try:
-            return pool_key(path, images, limit, seed, anywhere)
+            return pool_key(path, images, limit, seed, anywhere, version)
         except DataError as error:
             raise PoolError(str(error)) from None
 
@@ -130,6 +150,24 @@ class Pool:
         for part in range(self._parts):
             for row in read_json(part_path(self.folder, part, "json"))["set_aside"]:
                 yield SetAside(**row)
+
+    def understood(self) -> list[str]:
+        """What was understood of the user's file, a line each: first what there is, then what was set aside and why, then what
+        may be a mistake. Of a pool that an older version imported, less."""
+        found = self._manifest
+        parts = [f"{len(self):,} samples"]
+        if "pictures" in found:
+            parts += [
+                f"{found['pictures'] or 'none'} with a picture",
+                f"{found['steps'] or 'none'} with an answer in steps",
+            ]
+        unused = found.get("unused", [])
+        lines = [", ".join(parts) + (f"; not used: {some_of(unused)}" if unused else "")]
+        if self.set_aside_count:
+            lines += set_aside_words(list(self.set_aside))
+        if found.get("picture_like") and not found["pictures"]:
+            lines.append(no_picture_words(found["picture_like"], "sample"))
+        return lines
 
     @property
     def images(self) -> Path:
@@ -200,7 +238,7 @@ class Pool:
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = read_json(folder / "manifest.json")
-        if manifest["schema"] != FORMAT:
+        if manifest["schema"] not in FORMATS:
             raise PoolError(f"{folder} was imported by another version of gaptutor; delete it and it is imported again")
         return dict(manifest)
     except (DataError, KeyError, TypeError):

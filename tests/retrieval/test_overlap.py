@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from retrieval import Pool, overlap
-from retrieval.pool.cells import with_choices
 from retrieval.pool.images import Fingerprint
 from retrieval.pool.overlap import wordings
+from retrieval.reading.cells import with_choices
 from tests.retrieval.conftest import MakePool, draw_scene, llava_row
 
 

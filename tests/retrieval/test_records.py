@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.errors import DataError
-from retrieval.pool import records
-from retrieval.pool.records import Record, SetAside, iter_records
+from retrieval.reading import records
+from retrieval.reading.records import Record, SetAside, iter_records
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

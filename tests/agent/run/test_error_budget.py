@@ -10,7 +10,7 @@ from agent.run.error_budget import check_answers, check_read, check_teacher, is_
 from eval.answers import Answer
 from eval.task import Item, Items
 from retrieval.errors import DataError, StudentError, TeacherError
-from retrieval.pool.records import SetAside
+from retrieval.reading.records import SetAside
 
 
 def answers(lost: int) -> list[Answer]:
