@@ -13,9 +13,8 @@ from typing import Literal, NamedTuple
 
 from eval.normalise import plain, read_choice
 from retrieval.errors import DataError
-from retrieval.reading.cells import Choices
+from retrieval.reading.cells import Choices, short
 from retrieval.reading.chats import UnusableError
-from retrieval.reading.inline import short
 
 #: What a gold answer among choices may be; `index` counts from 0.
 Meaning = Literal["letter", "text", "index"]

@@ -8,7 +8,7 @@ rest goes on. Not covered: conversations of several questions, pictures by web a
 import atexit
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -19,14 +19,14 @@ from eval.gold import Answers, Gold, Meaning, meaning_of_digits, read_gold
 from retrieval.errors import DataError, StorageError
 from retrieval.pool.formats import Distinct, pictures_named
 from retrieval.pool.images import ImageStore, read_image
-from retrieval.reading.cells import text_of, with_choices
+from retrieval.reading.cells import short, text_of, with_choices
 from retrieval.reading.chats import UnusableError, without_markers
 from retrieval.reading.image_folder import ImageFolder
-from retrieval.reading.inline import picture_of, short
+from retrieval.reading.inline import picture_of
 from retrieval.reading.names import ID, INDEX, QUESTION, Row
-from retrieval.reading.records import Record, SetAside, iter_records
+from retrieval.reading.records import SetAside, iter_records
 from retrieval.reading.sources import image_folder
-from retrieval.reading.understood import Columns, no_picture_words, some_of
+from retrieval.reading.understood import Columns, no_picture_words, or_none, some_of
 from retrieval.storage.files import storage_errors
 
 #: Least number of items of which a share is kept as holdout; of fewer, neither part would show anything.
@@ -101,7 +101,7 @@ def load_items(
     columns, distinct = Columns(), Distinct()
     parsed: list[_Parsed] = []
     aside: list[SetAside] = []
-    for number, record in enumerate(_rows(path), 1):
+    for number, record in enumerate(iter_records(path), 1):
         if limit is not None and len(parsed) >= limit:
             break
         if isinstance(record, SetAside):
@@ -157,7 +157,7 @@ def _settled(
 def _words(items: Sequence[Item], meanings: set[Meaning], unused: Sequence[str]) -> str:
     """“200 items, 200 with a picture, 4 choices each, answers are letters; not used: hint, split”."""
     pictures = sum(bool(item.images) for item in items)
-    parts = [f"{len(items):,} item{'s' * (len(items) > 1)}", f"{pictures:,} with a picture" if pictures else "none with a picture"]
+    parts = [f"{len(items):,} item{'s' * (len(items) > 1)}", f"{or_none(pictures)} with a picture"]
     counts = sorted({sum(map(bool, item.choices)) for item in items if item.choices})
     if counts:
         each = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
@@ -166,14 +166,6 @@ def _words(items: Sequence[Item], meanings: set[Meaning], unused: Sequence[str])
         names = {"letter": "letters", "text": "texts of choices", "index": "places of choices from 0"}
         parts.append("answers are " + " or ".join(names[meaning] for meaning in names if meaning in meanings))
     return ", ".join(parts) + (f"; not used: {some_of(unused)}" if unused else "")
-
-
-def _rows(path: Path) -> Iterator[Record | SetAside]:
-    """`iter_records`; a path that the system will not look up is a DataError too."""
-    try:
-        yield from iter_records(path)
-    except OSError as error:
-        raise DataError(f"{short(str(path))} cannot be read: {error.strerror or error}") from None
 
 
 def split_holdout(items: Sequence[Item], share: float, seed: int) -> tuple[tuple[Item, ...], tuple[Item, ...]]:

@@ -28,7 +28,7 @@ from retrieval.pool.importing import (
 )
 from retrieval.pool.sample import Sample, Turn
 from retrieval.reading.records import SetAside
-from retrieval.reading.understood import no_picture_words, set_aside_words, some_of
+from retrieval.reading.understood import no_picture_words, or_none, set_aside_words, some_of
 from retrieval.storage.files import read_json
 
 
@@ -157,10 +157,8 @@ class Pool:
         found = self._manifest
         parts = [f"{len(self):,} samples"]
         if "pictures" in found:
-            parts += [
-                f"{found['pictures'] or 'none'} with a picture",
-                f"{found['steps'] or 'none'} with an answer in steps",
-            ]
+            parts += [f"{or_none(found['pictures'])} with a picture"]
+            parts += [f"{or_none(found['steps'])} with an answer in steps"]
         unused = found.get("unused", [])
         lines = [", ".join(parts) + (f"; not used: {some_of(unused)}" if unused else "")]
         if self.set_aside_count:

@@ -44,6 +44,11 @@ def utf8(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\r\n", "\n")
 
 
+def short(text: str) -> str:
+    """A text as a sentence can quote it."""
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
 def list_of(value: Any) -> list[Any]:
     """A cell as a list: a list, a JSON list, or texts divided by `|`."""
     found = one_or_list(value)
@@ -54,7 +59,7 @@ def one_or_list(value: Any) -> list[Any]:
     """A cell as a list, where a `|` is part of a text: a list, or one in a text as JSON or Python write it."""
     if isinstance(value, str) and value.lstrip().startswith("[") and len(value) < _LONGEST_LIST:
         for read in (json.loads, ast.literal_eval):  # MMMU's options are Python's
-            with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            with suppress(ValueError, SyntaxError, MemoryError):
                 return one_or_list(found) if isinstance(found := read(value.strip()), list) else [value]
     return value if isinstance(value, list) else [] if is_missing(value) else [value]
 

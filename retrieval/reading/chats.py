@@ -160,7 +160,7 @@ def _set_off(question: str) -> tuple[int, int]:
     words = question[start:end]
     inside = _MARKER.search(words) is not None
     if leading and "\n" not in _space_behind(leading[0]) and (inside or _goes_on(leading[0], words)):
-        start = 0
+        start = leading[0].rfind("\n") + 1
     if trailing and "\n" not in _space_before(trailing[0]):
         apart = words.rstrip().endswith(_ENDED) and not inside
         if not apart and (inside or _space_before(trailing[0])):

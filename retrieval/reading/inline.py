@@ -5,7 +5,7 @@ import binascii
 import re
 from typing import Any
 
-from retrieval.reading.cells import text_of
+from retrieval.reading.cells import short, text_of
 from retrieval.reading.chats import UnusableError
 
 _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
@@ -28,7 +28,7 @@ def picture_of(value: Any) -> str | bytes:
         )
     if isinstance(value, bytes):
         return value
-    name = text_of(value) if isinstance(value, str | int) else ""
+    name = text_of(value) if isinstance(value, str) else ""
     if not name or "\0" in name:
         raise UnusableError("an image is neither a path nor a picture")
     if found := _DATA_URL.match(name):
@@ -47,8 +47,3 @@ def _decoded(text: str) -> bytes:
         return base64.b64decode("".join(text.split()), validate=True)
     except binascii.Error:
         raise UnusableError("an image in base64 is cut off or damaged") from None
-
-
-def short(text: str) -> str:
-    """A text as a sentence can quote it."""
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -10,6 +10,7 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from retrieval.errors import DataError
+from retrieval.reading.cells import short
 
 #: File name endings that are read, in lower case.
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow")
@@ -23,6 +24,13 @@ _SAME = {"training": "train", "val": "validation", "valid": "validation", "dev":
 def record_files(path: Path) -> list[Path]:
     """The files of records that a path means, in the order of their names. Raises DataError if there are none, or if they are
     several splits or data sets."""
+    try:
+        return _files(path)
+    except OSError as error:
+        raise DataError(f"{short(str(path))} cannot be read: {error.strerror or error}") from None
+
+
+def _files(path: Path) -> list[Path]:
     if has_magic(str(path)) and not path.exists():
         files = sorted(file for file in map(Path, glob(str(path))) if _is_data(file))
         if not files:
@@ -44,10 +52,10 @@ def image_folder(path: Path, images: Path | None) -> Path:
     folder itself; but an ImageFolder's metadata name what lies beside them."""
     if images is not None:
         return images
-    if path.is_dir():
-        files = _of_folder(path)
-        return files[0].parent if files[0].stem == "metadata" else path
-    return Path(*(part for part in path.parts if not has_magic(part))) if has_magic(str(path)) else path.parent
+    files = record_files(path)
+    if has_magic(str(path)) or files[0].stem == "metadata" or not path.is_dir():
+        return files[0].parent
+    return path
 
 
 def _is_data(file: Path) -> bool:
@@ -58,10 +66,7 @@ def _is_data(file: Path) -> bool:
 
 def _of_folder(folder: Path) -> list[Path]:
     """The data files in a folder, or else in the one folder below it that has some."""
-    try:
-        files = sorted(file for file in folder.iterdir() if _is_data(file))
-    except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror or error}") from None
+    files = sorted(file for file in folder.iterdir() if _is_data(file))
     if files:
         _refuse_splits(folder, files)
         return files

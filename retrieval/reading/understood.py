@@ -38,6 +38,11 @@ class Columns:
         return [name for name in self.unused if looks_like_picture(name, self._seen[name])]
 
 
+def or_none(count: int) -> str:
+    """A count in words."""
+    return f"{count:,}" if count else "none"
+
+
 def some_of(names: Sequence[str]) -> str:
     """Names one behind the other; of many, how many more there are."""
     more = len(names) - _NAMED

@@ -57,7 +57,7 @@ def test_a_configuration_that_fits_is_all_right(world: Path, tmp_path: Path, mon
     python.chmod(0o755)
     found = look(raw(world, vllm={"python": str(python)}, max_new_tokens=64), gpu_gib=24)
     assert all(check.ok for check in found.values()), found
-    assert found["validation set"].found.startswith("4 items, 0 set aside")
+    assert found["validation set"].found.startswith("4 items, 4 with a picture")
     assert set(found) == {
         "validation set", "pool", "student", "longest prompt and answer", "engine", "GPU memory, answering",
         "GPU memory, tuning", "teacher", "teacher's price",

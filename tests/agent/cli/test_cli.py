@@ -228,7 +228,7 @@ def test_init_writes_a_configuration_and_says_what_it_saw(
     with pytest.raises(SystemExit) as ended:
         main([str(each) for each in main_args])
     assert ended.value.code == 0
-    assert "200 items read" in capsys.readouterr().out
+    assert "200 items, 200 with a picture" in capsys.readouterr().out
     assert "# Name of the teacher model." in out.read_text()
     code, err = call(capsys, *main_args)
     assert code == 2

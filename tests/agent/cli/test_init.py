@@ -22,7 +22,7 @@ def test_init_looks_for_images_where_it_is_told(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as ended:
         main([str(word) for word in words])
     assert ended.value.code == 0
-    assert "1 items read" in capsys.readouterr().out
+    assert "1 item, 1 with a picture" in capsys.readouterr().out
     assert load_config(out, []).data.images == tmp_path / "pictures"
 
 
