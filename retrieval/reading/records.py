@@ -139,7 +139,7 @@ def _read_whole(path: Path) -> list[Record | SetAside] | None:
     lines = path.suffix.lower() != ".json"
     with open(path, encoding=_encoding(path)) as file:
         try:
-            if lines and _is_json(file.readline()):
+            if lines and _is_json(file.readline()) and file.readline().strip():
                 return None  # and perhaps more than fits into memory
             file.seek(0)
             whole = _DECODER.decode(file.read().strip())
@@ -152,11 +152,12 @@ def _read_whole(path: Path) -> list[Record | SetAside] | None:
     if not isinstance(whole, dict) or not whole:
         return None
     if _looks_like_sample(whole) and not _columns(whole):
-        return [Record(path.name, whole)]
+        return None if lines else [Record(path.name, whole)]
     lists = {
         name: part for name, part in whole.items() if isinstance(part, list) and any(isinstance(p, dict) for p in part)
     }
-    lists = {name: part for name, part in lists.items() if _looks_like_sample(_first_object(part))} or lists
+    telling = {name: part for name, part in lists.items() if _looks_like_sample(_first_object(part))}
+    lists = telling if telling or lines else lists
     if len(lists) > 1:
         names = ", ".join(map(repr, lists))
         raise DataError(f"{path} holds several lists ({names}); write the one with the questions to a file of its own")
@@ -168,7 +169,8 @@ def _read_whole(path: Path) -> list[Record | SetAside] | None:
             Record(f"{path.name}, row {key}", {name: column[key] for name, column in columns.items() if key in column})
             for key in rows
         ]
-    if all(isinstance(part, dict) for part in whole.values()):
+    parts = list(whole.values())
+    if all(isinstance(part, dict) for part in parts) and (not lines or any(map(_looks_like_sample, parts))):
         return [Record(f"{path.name}, {name!r}", {"id": name, **part}) for name, part in whole.items()]
     return None
 
