@@ -108,7 +108,7 @@ def _read_one(text: str, gold: Gold, answers: Answers) -> Read:
     meanings: tuple[Meaning, ...] = ("index",) if gold.place else _MEANINGS[:2] if answers == "auto" else (answers,)
     if answers == "auto" and not gold.place and not choices.labels:
         place = read_choice(text, choices.texts)
-        if place is not None:
+        if place is not None and choices.texts[place]:
             return Read((place,), "text" if plain(text) == plain(choices.texts[place]) else "letter")
     for meaning in meanings:
         if (place := _place(meaning, text, choices)) is not None:

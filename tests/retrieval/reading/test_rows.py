@@ -130,7 +130,7 @@ ASKED, SAID = {"from": "human", "value": "What is it?"}, {"from": "gpt", "value"
                     *({"role": r, "content": r} for r in ("user", "assistant")),
                 ]
             },
-            [("developer\nuser", "assistant")],
+            [("Be short.\nuser", "assistant")],
         ),
         (
             {"instruction": "And now?", "output": "Red.", "history": [["What?", "A cup."]], "system": "Be short."},
