@@ -24,6 +24,8 @@ from retrieval.reading.sources import record_files
 _CHUNK = 1 << 20
 #: A single element of a JSON array is never longer than this (characters); past it the array is broken.
 _LONGEST = 1 << 27
+#: Characters of a reason: a path may be a whole file.
+_LONGEST_REASON = 500
 #: Fields by which a record is told from what stands around it.
 _TELLING = {folded(name) for name in (*CHAT, *QUESTION, "answer", "answers")}
 
@@ -54,11 +56,16 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """A row that could not be used: its id ("" if it has none), where it stands, and why, in one sentence."""
+    """A row that could not be used: its id ("" if it has none), where it stands, and why, in one sentence, on one line whatever
+    it quotes."""
 
     id: str
     where: str
     reason: str
+
+    def __post_init__(self) -> None:
+        line = " ".join(self.reason.split())
+        object.__setattr__(self, "reason", line if len(line) <= _LONGEST_REASON else line[: _LONGEST_REASON - 1] + "…")
 
 
 def iter_records(path: Path) -> Iterator[Record | SetAside]:
@@ -70,8 +77,8 @@ def iter_records(path: Path) -> Iterator[Record | SetAside]:
         try:
             yield from _iter_file(file)
         except OSError as error:
-            raise DataError(f"{file} cannot be read: {error.strerror or error}") from None
-        except UnicodeDecodeError:
+            raise DataError(f"{file} cannot be read: {error.strerror or first_line(error)}") from None
+        except UnicodeError:
             raise DataError(f"{file} is not UTF-8 text; save it as UTF-8") from None
 
 
@@ -270,13 +277,14 @@ def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 def _arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:
     """Batches of an Arrow stream, as `save_to_disk` writes it, or an Arrow file."""
-    with pa.memory_map(str(path)) as file:
+    with pa.OSFile(str(path)) as file:  # not mapped: what a damaged one points to beyond its end would end the process
         try:
             batches: Iterable[pa.RecordBatch] = pa.ipc.open_stream(file)
         except pa.ArrowException:
             whole = pa.ipc.open_file(file)
             batches = (whole.get_batch(place) for place in range(whole.num_record_batches))
         for batch in batches:
+            batch.validate(full=True)
             for start in range(0, len(batch), 256):
                 yield batch.slice(start, 256)
 
