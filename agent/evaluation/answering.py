@@ -165,17 +165,17 @@ def read_answers(path: Path) -> list[Answer]:
 
 
 async def evaluate_file(
-    config: RunConfig, items: Path, adapter: Path | None, out: Path | None, reporter: Reporter
+    config: RunConfig, items: Path, adapter: Path | None, out: Path | None, reporter: Reporter, limit: int | None = None
 ) -> dict[str, Any]:
     """`gaptutor evaluate`: answer a test set, outside any run; `out` keeps the answers, and must not be there.
 
-    All of its items, whatever `data.limit` says. What the teacher judged is kept beside `out`, so that it is not paid twice.
-    Returns n, right, accuracy, interval (95% Wilson), format, errors, with_steps, the scorer and why it was chosen, and
-    set_aside (items that could not be read). Raises DataError if these are more than the error budget allows.
+    All of its items, or the first `limit`, whatever `data.limit` says. What the teacher judged is kept beside `out`, so that it
+    is not paid twice. Returns n, right, accuracy, interval (95% Wilson), format, errors, with_steps, the scorer and why it was
+    chosen, and set_aside (items that could not be read). Raises DataError if these are more than the error budget allows.
     """
     if out is not None and out.exists():
         raise ConfigError(f"{out} is there already; name another file for the answers")
-    read = read_file(config, items)
+    read = read_file(config, items, limit)
     check_read(items, read, config.error_budget)
     scorer = make_scorer(config.data.scorer, read.items, config.data.tolerance)
     with _scratch() as scratch:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from agent.cli.init import write_config
+from agent.cli.init import Given, write_config
 from agent.cli.main import main
 from agent.config.loading import load_config
 from retrieval.errors import ConfigError, DataError, GaptutorError
@@ -36,7 +36,7 @@ def items(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("stem", ["möbel", "_x", "ü", ".a", "my task (2)", "x" * 200, "-" + "é" * 70 + "-b-"])
 def test_any_file_name_makes_a_name_for_the_run(items: Path, tmp_path: Path, stem: str) -> None:
     named, out = items.rename(tmp_path / f"{stem}.jsonl"), tmp_path / "out.yaml"
-    write_config(named, "s", "t", None, None, out, False)
+    write_config(Given(named, "s", "t"), out, False)
     assert load_config(out, []).data.validation == named
 
 
@@ -51,7 +51,7 @@ def test_any_file_name_makes_a_name_for_the_run(items: Path, tmp_path: Path, ste
 )
 def test_a_teacher_that_reasons_gets_room_for_it(items: Path, tmp_path: Path, teacher: str, room: object) -> None:
     out = tmp_path / "out.yaml"
-    write_config(items, "s", teacher, None, None, out, False)
+    write_config(Given(items, "s", teacher), out, False)
     found = load_config(out, []).teacher
     assert (found.max_tokens, found.reasoning_effort) == room
 
@@ -61,15 +61,16 @@ def test_a_teacher_that_reasons_gets_room_for_it(items: Path, tmp_path: Path, te
     [
         ({"student": ""}, ConfigError, "--student is empty"),
         ({"teacher": " "}, ConfigError, "--teacher is empty"),
+        ({"student": "./nowhere/model"}, ConfigError, "is not a model folder: it does not exist"),
         ({"pool": Path("nothere.json")}, DataError, "nothere.json does not exist"),
     ],
 )
 def test_what_cannot_run_is_not_promised(
     items: Path, tmp_path: Path, changes: dict[str, Any], error: type[Exception], said: str
 ) -> None:
-    given: dict[str, Any] = {"student": "s", "teacher": "t", "pool": None, **changes}
+    given: dict[str, Any] = {"student": "s", "teacher": "t", **changes}
     with pytest.raises(error, match=said):
-        write_config(items, images=None, out=tmp_path / "out.yaml", force=False, **given)
+        write_config(Given(items, **given), tmp_path / "out.yaml", False)
     assert not (tmp_path / "out.yaml").exists()
 
 
@@ -83,6 +84,6 @@ def test_what_cannot_run_is_not_promised(
 )
 def test_a_place_that_cannot_be_written_is_the_users_to_mend(items: Path, tmp_path: Path, out: str, said: str) -> None:
     with pytest.raises(GaptutorError, match=said) as caught:
-        write_config(items, "s", "t", None, None, tmp_path / out, True)
+        write_config(Given(items, "s", "t"), tmp_path / out, True)
     assert caught.value.exit_code == 2
     assert "make room" not in str(caught.value)

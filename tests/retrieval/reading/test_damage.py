@@ -1,7 +1,6 @@
 """Files of every form with bytes changed, cut out or put in: each ends in rows, or in one sentence."""
 
 import random
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ _PIECES = [
     b"1e999",
     b"NaN",
     b"\xed\xa0\x80",
-    b"<image>",
 ]
 
 
@@ -50,16 +48,16 @@ def test_a_damaged_file_ends_in_rows_or_in_one_sentence(tmp_path: Path, name: st
     path = tmp_path / name
     FORMS[name](path)
     whole = path.read_bytes()
-    ends: Counter[str] = Counter()
+    rows, sentences = 0, []
     for seed in range(TIMES):
         path.write_bytes(damaged(whole, random.Random(f"{name}/{seed}")))
         for read in (load_items, lambda given: list(read_pool(given))):
             reader: Any = read
             try:
                 reader(path)
-                ends["rows"] += 1
+                rows += 1
             except DataError as error:
-                assert "\n" not in str(error)
-                ends["sentence"] += 1
-    assert sum(ends.values()) == 2 * TIMES
-    assert ends["rows"], "some damage leaves rows"
+                sentences.append(str(error))
+    assert not [said for said in sentences if "\n" in said]
+    assert rows + len(sentences) == 2 * TIMES
+    assert rows, "some damage leaves rows"
