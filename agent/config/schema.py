@@ -155,6 +155,9 @@ class StudentConfig(Section):
     """Items answered together by the embedded engine."""
     max_new_tokens: int = Field(512, ge=1)
     """Longest answer, in tokens."""
+    max_unreadable: float = Field(0.5, ge=0, le=1)
+    """Share of the student's first answers that may give no final answer; with more, the run stops before its teacher is paid
+    for anything: the prompt is wrong, or answers are cut off."""
     rationale_prompt: str = (
         "{question}\nThink in numbered steps, one a line, each beginning with `Step N:`. "
         "Then give the final answer on a last line beginning with `Answer:`."

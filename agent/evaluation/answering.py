@@ -36,7 +36,7 @@ async def answer_sets(context: Context, folder: Path, number: int, adapter: Path
 
     Raises StudentError if more answers are missing than the error budget allows.
     """
-    data, start = context.data, time.monotonic()
+    data, start = context.sets, time.monotonic()
     name = None if adapter is None else "-".join(folder.relative_to(context.folder.path).parts)
     with context.waiting("student"):
         if adapter is not None and name is not None:
@@ -60,7 +60,7 @@ async def answer_sets(context: Context, folder: Path, number: int, adapter: Path
 async def _answer_set(context: Context, items: Sequence[Item], path: Path, adapter: str | None) -> list[Answer]:
     with context.reporter.bar(f"{path.stem} of {len(items)} items") as advance, context.waiting("student"):
         prompt = context.config.student.rationale_prompt
-        await _ask_student(context.student, items, path, adapter, prompt, context.data.scorer, advance)
+        await _ask_student(context.student, items, path, adapter, prompt, context.sets.scorer, advance)
     with context.waiting("teacher"):
         await _ask_teacher(
             context.teacher,

@@ -1,6 +1,8 @@
 """What every round needs: items, pool, skills of its samples, index, and the samples that show a validation item.
 
-All of it is made once and found again; the pool's part lies in a store that runs share, under a lock while it is made.
+All of it is made once and found again; the pool's part lies in a store that runs share, under a lock while it is made. It is
+made when a node first reads it: to name its skills is the larger part of the bill, and what the student's own answers show comes
+first.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from rich.markup import escape
 
 from agent.pool.exclude import excluded
 from agent.pool.store import pool_and_index
-from agent.run.context import Context, Data
+from agent.run.context import Context, Data, Sets
 from agent.run.error_budget import check_read
 from agent.run.items import keep_items, read_items, words_of
 from eval.scorers import make_scorer
@@ -20,21 +22,30 @@ from eval.task import Item, Items
 from retrieval.errors import DataError
 
 
-async def ensure_data(context: Context) -> None:
-    """Make `context.data`: read the items and make, or open, the pool's part. Raises DataError, PoolError, TeacherError."""
+async def ensure_sets(context: Context) -> None:
+    """Make `context.sets`: read the items. Raises DataError, RunError."""
     if context.made is not None:
         return
-    config = context.config
     items, holdout = await asyncio.to_thread(_items, context)
-    scorer = make_scorer(config.data.scorer, [*items, *holdout], config.data.tolerance)
+    scorer = make_scorer(context.config.data.scorer, [*items, *holdout], context.config.data.tolerance)
     why = escape(f"scored by `{scorer.name}` ({scorer.why})")
     context.reporter.say(f"  {len(items)} items, {len(holdout)} held out; {why}")
+    context.folder.status(scorer={"name": scorer.name, "why": scorer.why})
+    context.made = Sets(items, holdout, scorer)
+
+
+async def ensure_data(context: Context) -> None:
+    """Make `context.data`: make, or open, the pool's part as well. Raises DataError, PoolError, RunError, TeacherError."""
+    await ensure_sets(context)
+    made = context.sets
+    if isinstance(made, Data):
+        return
     with context.waiting("pool"):
         pool, index = await pool_and_index(context)
         # In threads, so that signals are heard.
-        found = await asyncio.to_thread(excluded, context, pool, [*items, *holdout])
-    context.folder.status(pool=str(pool.folder), scorer={"name": scorer.name, "why": scorer.why}, excluded=len(found))
-    context.made = Data(items, holdout, scorer, pool, index, frozenset(found))
+        found = await asyncio.to_thread(excluded, context, pool, [*made.items, *made.holdout])
+    context.folder.status(pool=str(pool.folder), excluded=len(found))
+    context.made = Data(made.items, made.holdout, made.scorer, pool, index, frozenset(found))
 
 
 def _items(context: Context) -> tuple[tuple[Item, ...], tuple[Item, ...]]:

@@ -1,6 +1,7 @@
 """Where pools are kept for all runs: each is made once, under a lock, and found again."""
 
 import asyncio
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from agent.run.resume import has_answers
 from agent.teacher.prompts.own import Prompts
 from retrieval.errors import DataError, PoolError, RunError
 from retrieval.index.skill_index import SkillIndex
-from retrieval.pool.importing import FORMATS
+from retrieval.pool.formats import PoolRow, read_pool
+from retrieval.pool.importing import FORMATS, PART
 from retrieval.pool.pool import Pool
+from retrieval.reading.records import SetAside
 from retrieval.storage.files import digest, read_jsonl, read_object, storage_errors
 
 
@@ -109,6 +112,21 @@ def check_pool(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
         source = pool_source(config)
     folder.status(pool_key=Pool.key_of(**source))
     return source
+
+
+def check_is_pool(config: RunConfig) -> None:
+    """Read until a sample is found, hours before the pool is imported. Raises PoolError if there is none among the first that are
+    imported together."""
+    first: SetAside | None = None
+    try:
+        for row in islice(read_pool(config.pool.path, config.pool.images, config.pool.images_anywhere), PART):
+            if isinstance(row, PoolRow):
+                return
+            first = first or row
+    except DataError as error:
+        raise PoolError(str(error)) from None
+    why = f"{first.where}: {first.reason}; none of its first records is a sample" if first else "it is empty"
+    raise PoolError(f"{config.pool.path} is no pool: {why}")
 
 
 def pool_store(config: RunConfig, run: Path) -> Path:

@@ -48,6 +48,7 @@ _FREE = {
         "budget_usd",
         "prompts",  # their contents must not
     },
+    "student": {"max_unreadable"},
     "tuning": {"checkpoint_minutes", "gpus"},
     "pool": {"chroma_url"},
     # Not `serve` and `max_length`: the one rounds the weights, the other sets items aside.

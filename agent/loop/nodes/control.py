@@ -7,6 +7,7 @@ from dataclasses import asdict
 from rich.markup import escape
 
 from agent.evaluation.answering import answer_sets
+from agent.loop.data import ensure_data
 from agent.loop.node import Update, node
 from agent.loop.notes import note_figures
 from agent.loop.state import State
@@ -18,7 +19,7 @@ from retrieval.selection.random import select_random
 from retrieval.storage.files import read_jsonl, read_object, write_json, write_jsonl
 
 
-@node()
+@node(reads="nothing")
 async def control(context: Context, state: State) -> Update:
     """Make the control of the rounds that want one: the kept round after the last one, or every round as it is decided.
 
@@ -61,6 +62,7 @@ async def _tried(context: Context, number: int) -> str | None:
 
 
 async def _make(context: Context, number: int) -> None:
+    await ensure_data(context)  # only here: a run that ends with its first answers names no pool
     data, folder = context.data, context.folder.control(number)
     wanted = len(union(context, number))
     # As many as the round was tuned on: for those that cannot be tuned on others stand by, so that no arm has fewer.

@@ -10,7 +10,7 @@ from agent.run.context import Context
 from retrieval.storage.files import publish_folder, read_object
 
 
-@node(reads_data=False)
+@node(reads="nothing")
 async def finish(context: Context, state: State) -> Update:
     """Publish `best/` (only if a round was shown to be better than the student as it came) and write report.html."""
     best = state["best_round"]

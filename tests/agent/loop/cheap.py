@@ -123,6 +123,6 @@ def cheapen(first: dict[tuple[str, int], Work] | None = None) -> RunOnce:
                     return found
             return await CHEAP.get(spec.name, work)(context, state)
 
-        return await run_once(context, state, spec._replace(reads_data=False), all_of_it)
+        return await run_once(context, state, spec._replace(reads="nothing"), all_of_it)
 
     return run_cheap
