@@ -1,12 +1,9 @@
 """`gaptutor doctor CONFIG`: does a configuration fit its files, its student and the machine? Nothing is started for it."""
 
 import os
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
-from transformers import AutoModelForImageTextToText
 
 from agent.cli.doctor import Check
 from agent.config.schema import RunConfig
@@ -14,24 +11,17 @@ from agent.run.error_budget import is_within
 from agent.run.items import read_file, words_of
 from agent.student import engine_of
 from agent.student.engine import Request, prompt_for
+from agent.student.size import Size, measure
 from agent.student.vllm.beforehand import check_serving
 from agent.student.vllm.room import Ruler
 from eval.scorers import make_scorer
 from retrieval.errors import ConfigError, GaptutorError
 from retrieval.reading.sources import record_files
-from training.families.families import family_of, load_config, resolve_dtype, target_pattern
+from training.families.families import family_of, load_config, resolve_dtype
 
 GIB = 2**30
 #: Bytes that a weight of the adapter takes while it is tuned: float32 weight and gradient, and AdamW's two moments.
 _TUNED = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """Parameters of a student and of an adapter of the configuration's rank."""
-
-    student: int
-    adapter: int
 
 
 def examine_config(config: RunConfig, gpu_gib: float | None = None) -> list[Check]:
@@ -170,17 +160,6 @@ def _stays_beside(config: RunConfig) -> bool:
     stays = engine_of(config.student) == "vllm" and vllm.url is None and vllm.sharing == "shared"
     served, tuned = (set((named or first).split(",")) for named in (vllm.gpus, config.tuning.gpus))
     return stays and bool(served & tuned)
-
-
-def measure(config: RunConfig) -> Size:
-    """Count parameters on a model without weights. Raises ConfigError, TuningError."""
-    settings = load_config(config.student.model, config.student.trust_remote_code)
-    with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(settings, trust_remote_code=config.student.trust_remote_code)
-    pattern = target_pattern(model, family_of(settings))
-    layers = [part for name, part in model.named_modules() if re.fullmatch(pattern, name)]
-    adapter = sum(config.tuning.rank * (part.in_features + part.out_features) for part in layers)
-    return Size(sum(weight.numel() for weight in model.parameters()), adapter)
 
 
 def _teacher(config: RunConfig) -> Iterator[Check]:

@@ -273,30 +273,19 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Say what this machine has, what is missing, and the command that cures it; with CONFIG, whether that can run."""
-    from agent.cli.doctor import examine
+    from agent.cli.doctor import examine, sorted_lines
 
-    found = examine()
+    found = examine(key=config is None)
     if config is not None:
         from agent.cli.checkup import examine_config
 
-        found += examine_config(load_config(config, set_), gpu_gib)
+        found = [*examine_config(load_config(config, set_), gpu_gib), *found]
     if as_json:
         print(json.dumps([check._asdict() for check in found]))
     else:
         console = terminal()
-        for check in found:
-            mark = (
-                "[green]ok[/green]     "
-                if check.ok
-                else "[yellow]missing[/yellow]"
-                if check.optional
-                else "[red]wrong[/red]  "
-            )
-            console.print(
-                f"{mark} {escape(check.what)}: {escape(check.found)}"
-                + (f"\n        → {escape(check.cure)}" if check.cure else ""),
-                highlight=False,
-            )
+        for line in sorted_lines(found):
+            console.print(line, highlight=False)
     raise typer.Exit(0 if all(check.ok or check.optional for check in found) else 1)
 
 

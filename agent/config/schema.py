@@ -341,8 +341,9 @@ class RunConfig(Section):
     """Chance that a run without any true gain claims one; each round is tested at alpha / patience."""
     error_budget: float = Field(0.05, ge=0, le=1)
     """Share of items (or of teacher requests in a step) that may be set aside before the run stops."""
-    control: Literal["off", "kept", "every"] = "kept"
-    """Random samples of the same number, tuned the same way: for no round, for the kept round at the end, or for every round."""
+    control: Literal["off", "kept", "every"] | Annotated[int, Field(ge=1)] = "kept"
+    """Random samples of the same number, tuned the same way: for no round, for the kept round at the end, for every round, or for
+    the kept round and the one of this number. A finished run gains the controls that it lacks when it is started again."""
     review: bool = False
     """Wait after each diagnosis until a person has looked at the gaps."""
     checkpoint_url_env: Variable | None = None

@@ -40,13 +40,14 @@ async def control(context: Context, state: State) -> Update:
 
 
 def _rounds(context: Context, state: State) -> list[int]:
-    match context.config.control:
-        case "every":
-            return list(range(1, len(state["accuracies"])))
-        case "kept" if state["stop_reason"] and state["best_round"]:
-            return [state["best_round"]]
-        case _:
-            return []
+    """Rounds that the configuration wants a control of, as far as the run has come."""
+    wanted, evaluated = context.config.control, range(1, len(state["accuracies"]))
+    if wanted == "every":
+        return list(evaluated)
+    if wanted == "off" or not state["stop_reason"]:
+        return []
+    named = [wanted] if wanted in evaluated else []
+    return sorted({*named, *([state["best_round"]] if state["best_round"] else [])})
 
 
 async def _tried(context: Context, number: int) -> str | None:

@@ -13,6 +13,7 @@ from agent.run.context import Context
 from agent.student import engine_of
 from agent.teacher.prompts.replies import SameSkills
 from retrieval.errors import ConfigError, TeacherError
+from retrieval.index.vector_store import check_server
 
 
 @node(reads="nothing")
@@ -48,6 +49,10 @@ async def prepare(context: Context, state: State) -> Update:
     await ensure_sets(context)
     await asyncio.to_thread(check_pool, context.folder, context.config)
     await asyncio.to_thread(check_is_pool, context.config)
+    # What will be looked up with comes late, when hours are spent, but can be seen to be there now.
+    await asyncio.to_thread(context.embedder.encode, ["a skill"])
+    if url := context.config.pool.chroma_url:
+        await asyncio.to_thread(check_server, url)
     return {}
 
 

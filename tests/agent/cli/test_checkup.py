@@ -9,11 +9,12 @@ import pytest
 from transformers import LlavaConfig, Qwen2_5_VLConfig
 from typer.testing import CliRunner
 
-from agent.cli.checkup import Size, examine_config, measure
+from agent.cli.checkup import examine_config
 from agent.cli.doctor import Check
 from agent.cli.main import app
 from agent.config.loading import load_config
 from agent.config.schema import RunConfig
+from agent.student.size import Size, measure
 from tests.tiny_student import COLOURS, make_picture, make_tiny_student
 from training.families.families import LLAVA, load_model, target_pattern
 

@@ -1,6 +1,7 @@
 """`gaptutor init`: images that lie elsewhere, names made of file names, and what it refuses."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from agent.cli.init import Given, write_config
 from agent.cli.main import main
 from agent.config.loading import load_config
 from retrieval.errors import ConfigError, DataError, GaptutorError
+from retrieval.storage.files import read_json, write_json
+from tests.tiny_student import make_tiny_student
 
 
 def test_init_looks_for_images_where_it_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -87,3 +90,60 @@ def test_a_place_that_cannot_be_written_is_the_users_to_mend(items: Path, tmp_pa
         write_config(Given(items, "s", "t"), tmp_path / out, True)
     assert caught.value.exit_code == 2
     assert "make room" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that holds few tokens."""
+    folder = make_tiny_student(tmp_path_factory.mktemp("student"))
+    config = read_json(folder / "config.json")
+    config["text_config"]["max_position_embeddings"] = 400
+    write_json(folder / "config.json", config)
+    return folder
+
+
+def some_items(folder: Path, count: int) -> Path:
+    rows = [{"question": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(count)]
+    path = folder / "data" / "items.jsonl"
+    path.parent.mkdir()
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_configuration_and_what_it_names_can_be_moved_together(tmp_path: Path, student: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    items = some_items(here, 12)
+    holdout = items.with_name("holdout.jsonl")
+    holdout.write_text(items.read_text().replace("+ 1?", "+ 1 + 0?"))
+    shutil.copytree(student, here / "student")
+    given = Given(items, str(here / "student"), "t", holdout, holdout=holdout, base_url="http://127.0.0.1:8080/v1")
+    said = write_config(given, here / "mine.yaml", False)
+    assert "12 items decide, 12 are held out and decide nothing" in said
+    assert said[-1].endswith("mine.yaml --dry-run, which says what the teacher will cost")
+    shutil.move(here, tmp_path / "there")
+    found = load_config(tmp_path / "there" / "mine.yaml", [])
+    assert found.data.validation.exists()
+    assert found.data.holdout is not None
+    assert found.data.holdout.exists()
+    assert Path(found.student.model).is_dir()
+    assert found.teacher.base_url == "http://127.0.0.1:8080/v1"
+
+
+def test_the_longest_answer_fits_the_student_and_a_set_without_holdout_is_told_of(
+    tmp_path: Path, student: Path
+) -> None:
+    items, out = some_items(tmp_path, 3), tmp_path / "out.yaml"
+    said = "\n".join(write_config(Given(items, str(student), "t"), out, False))
+    assert "no holdout: with fewer than 300 items" in said
+    found = load_config(out, []).student.max_new_tokens
+    assert 0 < found < 400
+    assert f"student.max_new_tokens is {found}: the student holds 400 tokens" in said
+
+
+def test_a_set_that_the_run_would_refuse_is_refused(tmp_path: Path) -> None:
+    items = some_items(tmp_path, 9)
+    items.write_text(items.read_text() + "{broken\n")
+    with pytest.raises(DataError, match="1 of 10 items cannot be read, more than error_budget 5%"):
+        write_config(Given(items, "s", "t"), tmp_path / "out.yaml", False)
+    assert not (tmp_path / "out.yaml").exists()
