@@ -16,6 +16,7 @@ from agent.student.vllm.beforehand import check_serving
 from agent.student.vllm.room import Ruler
 from eval.scorers import make_scorer
 from retrieval.errors import ConfigError, GaptutorError
+from retrieval.pool.glance import glance
 from retrieval.reading.sources import record_files
 from training.families.families import family_of, load_config, resolve_dtype
 
@@ -67,9 +68,11 @@ def _items(config: RunConfig) -> Iterator[Check]:
 
 
 def _pool(config: RunConfig) -> Iterator[Check]:
-    files = record_files(config.pool.path)
+    pool = config.pool
+    files = record_files(pool.path)
     size = sum(path.stat().st_size for path in files) / 2**20
-    yield Check("pool", True, False, f"{len(files)} file{'s' * (len(files) > 1)}, {size:,.0f} MiB", "")
+    said = "; ".join(glance(pool.path, pool.images, pool.images_anywhere))
+    yield Check("pool", True, False, f"{len(files)} file{'s' * (len(files) > 1)}, {size:,.0f} MiB; {said}", "")
 
 
 def _student(config: RunConfig) -> Iterator[Check]:

@@ -23,7 +23,7 @@ from eval.gold import Answers
 from eval.scorers import make_scorer
 from eval.task import HOLDOUT_FROM, Item
 from retrieval.errors import ConfigError
-from retrieval.reading.sources import record_files
+from retrieval.pool.glance import glance
 from retrieval.storage.files import write_text
 from training.families.families import HubAwayError, check_model
 
@@ -61,8 +61,7 @@ def write_config(given: Given, out: Path, force: bool) -> list[str]:
         raise ConfigError(f"{out} is a folder; name a file with --out")
     if out.exists() and not force:
         raise ConfigError(f"{out} is there already; name another with --out, or replace it with --force")
-    if given.pool is not None:
-        record_files(given.pool)
+    of_pool = glance(given.pool, None) if given.pool is not None else []
     raw = _raw(given, out.parent.resolve())
     config = parse_config(anchor(copy.deepcopy(raw), out.parent.resolve()), str(out))
     read = read_items(config)
@@ -73,6 +72,7 @@ def write_config(given: Given, out: Path, force: bool) -> list[str]:
     raw["student"] |= tokens
     write_text(out, render(parse_config(raw, str(out))))
     lines = [*words_of(read.validation), *(words_of(read.extra) if given.holdout else [])]
+    lines += [f"pool: {line}" for line in of_pool]
     lines += [f"answers scored by `{scorer.name}` ({scorer.why})", _holdout(read, config), *said]
     if given.pool is None:
         lines.append(f"{out}: put the path of your pool of training samples at pool.path")

@@ -59,7 +59,8 @@ def _items(context: Context) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     for note in keep_items(context.folder.path, items, holdout):
         context.reporter.say(f"  [yellow]{escape(note)}[/yellow]")
     aside = [*read.set_aside, *extra.set_aside]
-    context.folder.status(set_aside=[asdict(each) for each in aside])
+    understood = [line for part in (read, extra) if part.understood for line in words_of(part)]
+    context.folder.status(set_aside=[asdict(each) for each in aside], understood=understood)
     return items, holdout
 
 

@@ -1,7 +1,6 @@
 """Where pools are kept for all runs: each is made once, under a lock, and found again."""
 
 import asyncio
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ from agent.run.resume import has_answers
 from agent.teacher.prompts.own import Prompts
 from retrieval.errors import DataError, PoolError, RunError
 from retrieval.index.skill_index import SkillIndex
-from retrieval.pool.formats import PoolRow, read_pool
+from retrieval.pool.glance import glance
 from retrieval.pool.importing import FORMATS, PART
 from retrieval.pool.pool import Pool
-from retrieval.reading.records import SetAside
 from retrieval.storage.files import digest, read_jsonl, read_object, storage_errors
 
 
@@ -39,7 +37,9 @@ async def pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
             pool = await asyncio.to_thread(
                 lambda: Pool.build(store=store, on_progress=lambda n: advance(n, n), say=say, **source)
             )
-        for line in pool.understood():
+        said = pool.understood()
+        context.folder.status(pool_understood=said)
+        for line in said:
             context.reporter.say(f"  {escape(line)}")
         folder = skills_folder(pool, config, context.teacher.prompts)
         skills = await annotate_pool(context, pool, folder)
@@ -115,18 +115,11 @@ def check_pool(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
 
 
 def check_is_pool(config: RunConfig) -> None:
-    """Read until a sample is found, hours before the pool is imported. Raises PoolError if there is none among the first that are
-    imported together."""
-    first: SetAside | None = None
+    """Look at the first records, hours before the pool is imported. Raises PoolError if none of them is a sample."""
     try:
-        for row in islice(read_pool(config.pool.path, config.pool.images, config.pool.images_anywhere), PART):
-            if isinstance(row, PoolRow):
-                return
-            first = first or row
+        glance(config.pool.path, config.pool.images, config.pool.images_anywhere, PART)
     except DataError as error:
         raise PoolError(str(error)) from None
-    why = f"{first.where}: {first.reason}; none of its first records is a sample" if first else "it is empty"
-    raise PoolError(f"{config.pool.path} is no pool: {why}")
 
 
 def pool_store(config: RunConfig, run: Path) -> Path:
