@@ -16,7 +16,8 @@ MOST = 1000
 
 def glance(path: Path, images: Path | None, anywhere: bool = False, most: int = MOST) -> list[str]:
     """What was understood of a pool's first records, a line each, in the words of `Pool.understood`; whether their pictures are
-    there is looked at, not what is in them. Raises PoolError if none of them is a sample, DataError if the file cannot be read."""
+    there is looked at, not what is in them. Raises PoolError if none of them is a sample, DataError if the file cannot be
+    read."""
     columns, aside = Columns(), []
     samples = pictures = steps = 0
     for row in _looked_at(path, images, anywhere, most):
@@ -28,10 +29,9 @@ def glance(path: Path, images: Path | None, anywhere: bool = False, most: int = 
         steps += has_steps(parse_rationale(row.turns[-1].answer).steps)
         columns.add(row.columns, row.used)
     if not samples:
-        why = f"{aside[0].where}: {aside[0].reason}" if aside else "it is empty"
-        raise PoolError(
-            f"{path} is no pool: {why}" + (f"; none of its first {len(aside):,} records is a sample" if aside else "")
-        )
+        none = f"none of its first {len(aside):,} records is a sample"
+        why = f"{aside[0].where}: {aside[0].reason}; {none}" if aside else "it is empty"
+        raise PoolError(f"{path} is no pool: {why}")
     seen = samples + len(aside)
     first = f"the first {seen:,} records: " if seen == most else ""
     parts = [f"{samples:,} samples", f"{or_none(pictures)} with a picture", f"{or_none(steps)} with an answer in steps"]
