@@ -71,4 +71,4 @@ def set_aside_words(rows: Sequence[SetAside]) -> list[str]:
 
 def no_picture_words(columns: Sequence[str], what: str) -> str:
     """A warning for a file of which no row has a picture, though columns look like one."""
-    return f"no {what} has a picture, though `{'`, `'.join(columns[:3])}` may name one: name the files in `image`"
+    return f"warning: no {what} has a picture, though `{'`, `'.join(columns[:3])}` may name one: name the files in `image`"

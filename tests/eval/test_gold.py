@@ -94,7 +94,7 @@ def test_what_was_understood_is_said(tmp_path: Path) -> None:
     assert found.warning == ""
     found = read(tmp_path, *({**choices, "scan": "a.png"} for _ in range(2)))
     assert found.understood.startswith("2 items, none with a picture, 4 choices each")
-    assert found.warning == "no item has a picture, though `scan` may name one: name the files in `image`"
+    assert found.warning == "warning: no item has a picture, though `scan` may name one: name the files in `image`"
 
 
 def test_the_same_id_on_other_items_is_made_another(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_what_is_seen_at_first_is_what_is_imported(tmp_path: Path) -> None:
     said = glance(tmp_path / "pool.jsonl", None)
     assert said[0] == "2 samples, none with a picture, 1 with an answer in steps; not used: hint, scan"
     assert said[1].startswith("1 set aside, the first pool.jsonl, line 2: ")
-    assert said[-1] == "no sample has a picture, though `scan` may name one: name the files in `image`"
+    assert said[-1] == "warning: no sample has a picture, though `scan` may name one: name the files in `image`"
     pool = Pool.build(tmp_path / "pool.jsonl", None, tmp_path / "store")
     assert pool.understood() == said
     assert glance(tmp_path / "pool.jsonl", None, most=1)[0].startswith("the first 1 records: 1 samples")
