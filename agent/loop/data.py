@@ -40,6 +40,8 @@ async def ensure_data(context: Context) -> None:
     made = context.sets
     if isinstance(made, Data):
         return
+    if context.teacher.has_batches:  # to name a pool in batches may take a day, in which the student would hold the GPU
+        await context.student.release()
     with context.waiting("pool"):
         pool, index = await pool_and_index(context)
         # In threads, so that signals are heard.

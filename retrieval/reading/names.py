@@ -5,6 +5,7 @@ What nobody asked for is told to the user: a column that is passed over without 
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from retrieval.reading.cells import is_missing
@@ -61,6 +62,7 @@ _PICTURE_NAME = re.compile(r"image|img|pic|photo|figure|screenshot|file", re.IGN
 _PICTURE_FILE = re.compile(r".+\.(png|jpe?g|webp|gif|bmp|tiff?|avif)", re.IGNORECASE)
 
 
+@lru_cache(maxsize=4096)
 def folded(name: str) -> str:
     """A name as names are compared: `Image Path`, `image_path` and `imagePath` are one."""
     return re.sub(r"[\W_]+", "", name.casefold())
