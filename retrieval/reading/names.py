@@ -56,7 +56,7 @@ SYSTEM = ("system", "system_prompt")
 #: What is not read: a row that has some is no sample for a model of pictures.
 _MEDIA = {
     "a video": {"video", "videos", "videopath", "videofile", "videourl"},
-    "a sound": {"audio", "audios", "audiopath", "audiofile", "audiourl", "inputaudio", "speech"},
+    "a sound": {"audio", "audios", "audiopath", "audiofile", "audiourl", "inputaudio"},
 }
 _PICTURE_NAME = re.compile(r"image|img|pic|photo|figure|screenshot|file", re.IGNORECASE)
 _PICTURE_FILE = re.compile(r".+\.(png|jpe?g|webp|gif|bmp|tiff?|avif)", re.IGNORECASE)
@@ -114,7 +114,8 @@ class Row:
 
     def medium(self) -> str | None:
         """What the row shows that is no picture: "a video", "a sound"; None if nothing."""
-        return next((word for name in self.columns() if (word := other_medium(name))), None)
+        held = (name for name in self.columns() if isinstance(self.fields.get(name), str | bytes | list | dict))
+        return next((word for name in held if (word := other_medium(name))), None)
 
     def columns(self) -> list[str]:
         """The user's names of the fields that hold something."""
