@@ -111,7 +111,7 @@ def load_items(
         name = text_of(row.first(*ID)) or f"row-{number}"
         try:
             parsed.append(_parse(name, row, record.where, look))
-            columns.add(row.columns(), row.used, record.value)
+            columns.add(row.columns(), row.used, row.picture_like())
         except UnusableError as reason:
             aside.append(SetAside(name, record.where, str(reason)))
         except RecursionError:

@@ -47,8 +47,8 @@ async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Re
     folder = RunFolder.open(path, config, if_exists)
     context = None
     try:
-        extended, lacking = (what(folder.path, folder.config) for what in (extends, controls_lacking))
-        reopened = reopen(folder.path, extended, lacking)
+        path, config = folder.path, folder.config
+        reopened = reopen(path, extends(path, config), controls_lacking(path, config))
         if is_finished(folder.path):
             return "finished"
         if lost := tune_again(folder.path):

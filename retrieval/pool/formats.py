@@ -36,7 +36,7 @@ from retrieval.storage.order import seeded_hash
 @dataclass(frozen=True, slots=True)
 class PoolRow:
     """A sample as the user's file has it: images are paths, or bytes where the file holds the pictures themselves. `columns` are
-    the fields that held something, `used` those of them that were made use of."""
+    the fields that held something, `used` those of them that were made use of, `picture_like` others that look like a picture."""
 
     id: str
     where: str
@@ -45,6 +45,7 @@ class PoolRow:
     source: str
     columns: tuple[str, ...] = ()
     used: frozenset[str] = frozenset()
+    picture_like: tuple[str, ...] = ()
 
 
 def read_pool(path: Path, images: Path | None = None, anywhere: bool = False) -> Iterator[PoolRow | SetAside]:
@@ -103,7 +104,8 @@ def parse_record(record: Record, folder: ImageFolder, fallback_id: str) -> PoolR
         return SetAside(name, record.where, "its lists are nested too deeply")
     source = row.first(*SOURCE)
     kept = utf8(source) if isinstance(source, str) else ""
-    return PoolRow(name, record.where, turns, pictures, kept, tuple(row.columns()), frozenset(row.used))
+    columns = tuple(row.columns())
+    return PoolRow(name, record.where, turns, pictures, kept, columns, frozenset(row.used), tuple(row.picture_like()))
 
 
 def pictures_named(row: Row) -> list[Any]:

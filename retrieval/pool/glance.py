@@ -27,7 +27,7 @@ def glance(path: Path, images: Path | None, anywhere: bool = False, most: int = 
         samples += 1
         pictures += bool(row.images)
         steps += has_steps(parse_rationale(row.turns[-1].answer).steps)
-        columns.add(row.columns, row.used)
+        columns.add(row.columns, row.used, row.picture_like)
     if not samples:
         none = f"none of its first {len(aside):,} records is a sample"
         why = f"{aside[0].where}: {aside[0].reason}; {none}" if aside else "it is empty"

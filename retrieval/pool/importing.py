@@ -168,7 +168,7 @@ def _import_parts(
         os.sync()  # linked and copied images, before the part vouches for them
         report = _write_part(folder, totals.parts, kept, aside)
         totals = totals.and_part(report)
-        columns.add(report["columns"], report["used"])
+        columns.add(report["columns"], report["used"], report["picture_like"])
         if on_progress is not None:
             on_progress(totals.records)
     if not totals.samples:
@@ -182,7 +182,7 @@ def _whole_parts(folder: Path) -> tuple[_Totals, Columns]:
     while part_path(folder, totals.parts, "json").exists() and part_path(folder, totals.parts, "arrow").exists():
         report = read_json(part_path(folder, totals.parts, "json"))
         totals = totals.and_part(report)
-        columns.add(report["columns"], report["used"])
+        columns.add(report["columns"], report["used"], report["picture_like"])
     return totals, columns
 
 
@@ -287,6 +287,7 @@ def _write_part(folder: Path, part: int, kept: list[_Kept], aside: list[SetAside
     write_bytes(part_path(folder, part, "arrow"), sink.getvalue().to_pybytes())
     rows = [{"id": row.id, "where": row.where, "reason": row.reason} for row in aside]
     columns = dict.fromkeys(name for each in kept for name in each.row.columns)
+    like = dict.fromkeys(name for each in kept for name in each.row.picture_like)
     report = {
         "schema": 2,
         "records": len(kept) + len(rows),
@@ -294,6 +295,7 @@ def _write_part(folder: Path, part: int, kept: list[_Kept], aside: list[SetAside
         "pictures": sum(bool(each.prints) for each in kept),
         "steps": sum(has_steps(parse_rationale(each.row.turns[-1].answer).steps) for each in kept),
         "columns": list(columns),
+        "picture_like": list(like),
         "used": sorted(frozenset().union(*(each.row.used for each in kept))),
         "set_aside": rows,
     }

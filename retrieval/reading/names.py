@@ -121,6 +121,14 @@ class Row:
         """The user's names of the fields that hold something."""
         return [str(name) for name, value in self.fields.items() if not is_missing(value)]
 
+    def picture_like(self) -> list[str]:
+        """Fields that nothing was made of though they may name pictures."""
+        return [
+            name
+            for name in self.columns()
+            if name not in self.used and _looks_like_picture(name, self.fields.get(name))
+        ]
+
 
 def _consecutive(found: dict[str, str]) -> list[str]:
     """The longest series of letters from `a`, or of numbers from 0 or 1, that a row has columns for."""
@@ -139,6 +147,6 @@ def other_medium(name: Any) -> str | None:
     return next((word for word, names in _MEDIA.items() if folded(str(name)) in names), None)
 
 
-def looks_like_picture(name: str, value: Any) -> bool:
+def _looks_like_picture(name: str, value: Any) -> bool:
     """Whether a field may name a picture: by its name, or since it holds the name of a picture's file."""
     return bool(_PICTURE_NAME.search(name)) or (isinstance(value, str) and bool(_PICTURE_FILE.fullmatch(value.strip())))

@@ -3,9 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from retrieval.reading.names import looks_like_picture
 from retrieval.reading.records import SetAside
 
 #: Columns, and reasons, that are named; the others are counted.
@@ -15,17 +13,18 @@ _OWN = re.compile(r"'[^']*'|“[^”]*”|\"[^\"]*\"|\S*/\S*|\d[\d,.]*")
 
 
 class Columns:
-    """The columns of a file that held something, in their order, and which of them were made use of."""
+    """The columns of a file that held something, in their order, and which of them were made use of, or look like pictures."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, Any] = {}
+        self._seen: dict[str, None] = {}
         self._used: set[str] = set()
+        self._picture_like: dict[str, None] = {}
 
-    def add(self, columns: Iterable[str], used: Iterable[str], row: dict[str, Any] | None = None) -> None:
-        """Take note of a row, and of its cells where they are at hand."""
-        for name in columns:
-            self._seen.setdefault(name, (row or {}).get(name))
+    def add(self, columns: Iterable[str], used: Iterable[str], picture_like: Iterable[str]) -> None:
+        """Take note of a row, or of many."""
+        self._seen |= dict.fromkeys(columns)
         self._used.update(used)
+        self._picture_like |= dict.fromkeys(picture_like)
 
     @property
     def unused(self) -> list[str]:
@@ -35,7 +34,7 @@ class Columns:
     @property
     def pictures(self) -> list[str]:
         """Of the unused, those that look as if they name pictures."""
-        return [name for name in self.unused if looks_like_picture(name, self._seen[name])]
+        return [name for name in self._picture_like if name not in self._used]
 
 
 def or_none(count: int) -> str:
@@ -71,4 +70,6 @@ def set_aside_words(rows: Sequence[SetAside]) -> list[str]:
 
 def no_picture_words(columns: Sequence[str], what: str) -> str:
     """A warning for a file of which no row has a picture, though columns look like one."""
-    return f"warning: no {what} has a picture, though `{'`, `'.join(columns[:3])}` may name one: name the files in `image`"
+    return (
+        f"warning: no {what} has a picture, though `{'`, `'.join(columns[:3])}` may name one: name the files in `image`"
+    )

@@ -46,7 +46,7 @@ def _rounds(context: Context, state: State) -> list[int]:
         return list(evaluated)
     if wanted == "off" or not state["stop_reason"]:
         return []
-    named = [wanted] if wanted in evaluated else []
+    named = [wanted] if isinstance(wanted, int) and wanted in evaluated else []
     return sorted({*named, *([state["best_round"]] if state["best_round"] else [])})
 
 

@@ -180,7 +180,7 @@ def test_columns_that_nothing_was_made_of_are_named_and_those_that_look_like_pic
     for fields in ({"question": "q", "hint": "h", "scan": "a.PNG"}, {"question": "q", "image_id": 3}):
         row = Row(fields)
         row.first("question")
-        columns.add(row.columns(), row.used, fields)
+        columns.add(row.columns(), row.used, row.picture_like())
     assert columns.unused == ["hint", "scan", "image_id"]
     assert columns.pictures == ["scan", "image_id"]
 

@@ -120,7 +120,7 @@ async def test_a_run_whose_second_adapter_is_refused_keeps_the_first_says_why_an
     run_once = agent.loop.node.run_once
 
     async def run_cheap(context: Context, state: State, spec: Node, work: Work) -> Update:
-        return await run_once(context, state, spec._replace(reads_data=False), cheap.get(spec.name, work))
+        return await run_once(context, state, spec._replace(reads="nothing"), cheap.get(spec.name, work))
 
     monkeypatch.setattr(agent.loop.node, "run_once", run_cheap)
     monkeypatch.setattr("agent.loop.nodes.evaluate.answer_sets", answer_sets)
@@ -148,7 +148,9 @@ class Mute:
 
 async def test_answers_that_mostly_cannot_be_read_stop_the_run_before_its_teacher_is_paid(tmp_path: Path) -> None:
     def context_of(readable: int, **changes: Any) -> Context:
-        context = context_with(tmp_path / str(readable) / str(len(changes)), AdapterError(""))
+        root = tmp_path / f"{readable}-{len(changes)}"
+        root.mkdir()
+        context = context_with(root, AdapterError(""))
         context.student = Mute(readable)  # type: ignore[assignment]
         student = context.config.student.model_copy(update=changes)
         context.config = context.config.model_copy(update={"student": student})

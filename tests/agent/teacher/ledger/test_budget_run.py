@@ -124,13 +124,13 @@ def test_what_the_run_paid_for_the_pools_skills_counts_wherever_its_folder_goes(
         assert code == 5
         assert status["error"].startswith(f"teacher.budget_usd: ${spent:.4f} of ${limit:g} are spent, ")
 
-    stops_at_once(run, "tuning.rank=4")  # nothing was answered yet: the folder takes it
+    stops_at_once(run)
     moved = tmp_path / "other" / "place"
     shutil.copytree(run, moved)  # without the pool, which is named anew there
-    stops_at_once(moved, "tuning.rank=4")
+    stops_at_once(moved)
 
     (run.parent / "pools").rename(tmp_path / "gone")
-    stops_at_once(run, "tuning.rank=4")
+    stops_at_once(run)
     sets = ["--set", f"teacher.budget_usd={limit:g}"]
     with pytest.raises(SystemExit) as ended:
         main(["run", str(config), "--run-dir", str(run), "--if-exists", "delete-all", *sets])
