@@ -272,12 +272,13 @@ def _step(ours: Floats, gaps: Floats) -> Placement:
     columns = ((np.arange(width) + 0.5) / width).astype(np.float32)
     rows = ((np.arange(height) + 0.5) / height).astype(np.float32)[:, None]
     slopes = np.stack([across * columns * width, across * width, down * rows * height, down * height])
-    return _ASIS + _solved(slopes.reshape(1, 4, -1), gaps.reshape(1, -1))[0]
+    step: Placement = _solved(slopes.reshape(1, 4, -1), gaps.reshape(1, -1))[0]
+    return _ASIS + step
 
 
 def _moved(placement: Placement, boxes: tuple[_Box, _Box], step: Placement) -> Placement:
     """A placement after a step between two parts."""
-    moved = []
+    moved: list[float] = []
     for axis in (0, 1):
         (low, high), (from_, to) = ((box[axis], box[axis + 2]) for box in boxes)
         scale, shift = step[2 * axis : 2 * axis + 2]

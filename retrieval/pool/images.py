@@ -46,6 +46,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+#: Orientations in which width and height change places.
+TURNED = (5, 6, 7, 8)
 
 
 class Fingerprint(NamedTuple):
@@ -67,7 +69,7 @@ def picture_size(source: Path | bytes) -> tuple[int, int]:
     """Width and height (pixels) of a picture once it is upright; nothing is decoded. Raises DataError."""
     with opened(source) as image:
         width, height = image.size
-        return (height, width) if orientation(image) >= 5 else (width, height)
+        return (height, width) if orientation(image) in TURNED else (width, height)
 
 
 def scaled_down(image: Image.Image, pixels: int | None) -> Image.Image:

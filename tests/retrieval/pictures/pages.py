@@ -100,7 +100,8 @@ def screenshot(number: int) -> Image.Image:
 KINDS: dict[str, Callable[[int], Image.Image]] = {"page": page, "form": form, "chart": chart, "screenshot": screenshot}
 
 
-def _through(image: Image.Image, kind: str, **options: object) -> Image.Image:
+def through(image: Image.Image, kind: str, **options: object) -> Image.Image:
+    """The picture as it is after it was written and read again."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return Image.open(buffer)
@@ -118,7 +119,7 @@ def cropped(image: Image.Image, share: float = 0.03) -> Image.Image:
 
 
 COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "re-encoded": lambda image: _through(image, "JPEG", quality=60),
+    "re-encoded": lambda image: through(image, "JPEG", quality=60),
     "half-size": half,
     "cropped": cropped,
 }
