@@ -128,7 +128,7 @@ def orientation(image: Image.Image) -> int:
 
 
 def _as_seen(image: Image.Image) -> Image.Image:
-    """A decoded picture as models are shown it; of large ones no more than two copies are held at a time."""
+    """A decoded picture as models are shown it; no more than two copies are held at a time."""
     turned = orientation(image)
     seen = image
     if image.mode.startswith(("I", "F")):
@@ -142,7 +142,14 @@ def _as_seen(image: Image.Image) -> Image.Image:
     if seen.mode != "RGB":
         seen = seen.convert("RGB")
     seen.info.clear()  # whoever turns it by its EXIF does so no second time
-    return seen.transpose(_UPRIGHT[turned]) if turned in _UPRIGHT else seen
+    return _turned(seen, _UPRIGHT[turned]) if turned in _UPRIGHT else seen
+
+
+def _turned(image: Image.Image, how: Image.Transpose) -> Image.Image:
+    """An RGB picture turned, a band at a time: Pillow holds one of three bytes a pixel in four."""
+    bands = list(image.split())
+    image.close()
+    return Image.merge("RGB", [bands.pop(0).transpose(how) for _ in "RGB"])
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:

@@ -22,11 +22,17 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)  # type: ignore[return-value]
 
 
+@cache
+def _width(word: str, size: int) -> float:
+    return _font(size).getlength(f"{word} ")
+
+
 def _line(rng: np.random.Generator, width: int, size: int = 14) -> str:
-    line = ""
-    while _font(size).getlength(line) < width:
-        line += str(rng.choice(_WORDS)) + " "
-    return line[:-1].rpartition(" ")[0]
+    words: list[str] = []
+    left = float(width)
+    while (left := left - _width(word := _WORDS[int(rng.integers(len(_WORDS)))], size)) > 0:
+        words.append(word)
+    return " ".join(words)
 
 
 def page(number: int) -> Image.Image:

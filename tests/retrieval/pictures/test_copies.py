@@ -36,7 +36,7 @@ def unrelated(kind: str, count: int, folder: Path) -> tuple[Pool, list[Path]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("count", [4, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [2, pytest.param(60, marks=pytest.mark.slow)])
 def test_unrelated_documents_are_no_copies_and_copies_are_found(tmp_path: Path, kind: str, count: int) -> None:
     pool, paths = unrelated(kind, count, tmp_path)
     assert overlap(pool, paths[count:], []) == {}
@@ -47,7 +47,7 @@ def test_unrelated_documents_are_no_copies_and_copies_are_found(tmp_path: Path, 
         assert len(overlap(pool, copies, [])) == count, name
 
 
-@pytest.mark.parametrize("share", [0.01, 0.015, 0.02, 0.03])
+@pytest.mark.parametrize("share", [0.015, 0.03])
 @pytest.mark.parametrize("kind", KINDS)
 def test_crops_are_found_whichever_of_the_two_is_the_crop(kind: str, share: float) -> None:
     whole = KINDS[kind](3)
@@ -55,7 +55,7 @@ def test_crops_are_found_whichever_of_the_two_is_the_crop(kind: str, share: floa
     assert found(whole, cropped(whole, share))
 
 
-@pytest.mark.parametrize("sides", [(1, 0, 0, 0), (0, 1, 1, 0), (1, 1, 0, 0), (1, 0, 1, 1)])
+@pytest.mark.parametrize("sides", [(1, 0, 0, 0), (0, 1, 1, 0)])
 def test_crops_of_some_sides_are_found(sides: tuple[int, int, int, int]) -> None:
     for make in KINDS.values():
         whole = make(5)
