@@ -28,6 +28,7 @@ def excluded(context: Context, pool: Pool, items: list[Item]) -> set[str]:
         )
         sources = pool.sources(found)
         write_json(done, {"schema": 1, **found_for, "excluded": len(found), "of": len(pool), "sources": sources})
+        context.folder.status(excluded_from=sources)
         context.reporter.say(f"  {escape(wording.left_out(sources))}")
         _warn(context, [row["source"] for row in sources if row["excluded"] > MANY * row["of"]], len(found) / len(pool))
     return {row["sample"] for row in read_jsonl(path)}

@@ -6,7 +6,7 @@ left tile by tile at up to 1,024 pixels. There unrelated pages of one layout dif
 each field, while a copy differs nowhere by much. Not covered: turned, mirrored or recoloured copies, copies in another
 picture, small pictures scaled without smoothing.
 
-Measured (benchmarks/copies.md) on drawn pages, forms, charts and screenshots, on photographs and on scenes of 64 × 64. An
+Measured (`benchmarks/pictures.py`) on drawn pages, forms, charts and screenshots, on photographs and on scenes of 64 × 64. An
 error on the generous side costs one sample of the pool, one on the other side an honest score.
 """
 

@@ -31,7 +31,7 @@ _SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}
 # Pillow warns of what it read around, say a damaged EXIF; what it could not read is an error here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-#: Larger pictures are refused: of most formats, decoding one more would take over 500 MB.
+#: Larger pictures are refused: of most formats, reading one more could take over 500 MB.
 MAX_PIXELS = 50_000_000
 #: Pixels that are converted at a time, where a whole picture in between would double what it takes.
 _STRIP = 1 << 20
