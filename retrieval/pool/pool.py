@@ -4,12 +4,13 @@ In memory stand, for each sample, 16 bytes by which ids are looked up. The parts
 `datasets.Dataset.from_file` reads them. See `retrieval.pool.importing` for the folder and how it is made.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from retrieval.errors import DataError, PoolError
 from retrieval.pool.formats import id_key
@@ -223,6 +224,14 @@ class Pool:
             for at, questions in zip(where, taken.to_pylist(), strict=True):
                 found[at] = "\n".join(questions)
         return found
+
+    def sources(self, ids: Collection[str]) -> list[dict[str, Any]]:
+        """Of each source ("" for samples without one): `source`, how many of those samples it has (`excluded`), `of` how many."""
+        named = pc.fill_null(self._table["source"], "")
+        mine = named.filter(pc.is_in(self._table["id"], value_set=pa.array(list(ids), pa.string())))
+        some = {row["values"]: row["counts"] for row in mine.value_counts().to_pylist()}
+        every = sorted((row["values"], row["counts"]) for row in named.value_counts().to_pylist())
+        return [{"source": name, "excluded": some.get(name, 0), "of": count} for name, count in every]
 
     def fingerprints(self) -> Iterator[tuple[str, list[Fingerprint], list[str]]]:
         """Id, image fingerprints and the questions of the turns of each sample, in order."""

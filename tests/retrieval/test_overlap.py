@@ -103,6 +103,9 @@ def test_validation_images_that_cannot_be_read_are_passed_over(pool: Pool, tmp_p
 class _Many:
     """A pool of so many samples, each with an image of its own, that are made as they are asked for."""
 
+    def __len__(self) -> int:
+        return 20_000
+
     def fingerprints(self) -> Iterator[tuple[str, list[Fingerprint], list[str]]]:
         for number in range(20_000):
             yield f"s{number}", [Fingerprint(f"{number:064x}.png", number << 32)], ["What is it?"]

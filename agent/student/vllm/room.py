@@ -9,12 +9,12 @@ from typing import Any
 
 from PIL import Image
 
-from agent.chat.attachments import read_picture
+from agent.chat.attachments import ENCODED, picture_hash, read_picture
 from agent.config.schema import StudentConfig
 from agent.student.engine import Request
 from agent.student.vllm.server.needs import Needs
 from retrieval.errors import ConfigError, DataError
-from retrieval.pool.images import read_image, scaled_down
+from retrieval.pool.images import picture_size, read_image, scaled_down
 from training.data.chat import answer_lead, as_text, prompt_text, special_tokens_missing, tokenise
 from training.data.rows import process
 from training.families.families import family_of, load_config, load_processor
@@ -66,10 +66,14 @@ class Ruler:
 
     def picture(self, path: Path) -> bytes:
         """An image as it is sent: its file, or, where vLLM would otherwise count other tokens than the student's processor
-        makes of it, a PNG of what that processor scales it to. Raises DataError if it cannot be read."""
+        makes of it, a PNG of what that processor scales it to, made once. Raises DataError if it cannot be read."""
         pixels = self._config.image_pixels
         if not self._scaled and pixels is None:
             return read_picture(path)
+        key = (self._config.model, pixels, picture_hash(read_picture(path)))
+        return ENCODED.get(key, lambda: self._scaled_picture(path, pixels))
+
+    def _scaled_picture(self, path: Path, pixels: int | None) -> bytes:
         whole = read_image(path)
         image = scaled_down(whole, pixels)
         if not self._scaled:
@@ -89,9 +93,8 @@ class Ruler:
 
     def _image(self, path: Path) -> int:
         try:
-            with Image.open(path) as image:
-                size = image.size
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            size = picture_size(path)
+        except DataError:
             return 0  # said when it is asked about
         if size not in self._counted:
             self._counted[size] = self._tokens(path)
