@@ -69,11 +69,10 @@ def significant(p_value: float, alpha: float, patience: int) -> bool:
 
 
 class Plateau(NamedTuple):
-    """Where a run stands: its best round so far (0: nothing better than the student as it came), rounds since then,
-    the test of each round against the best before it (None for round 0), and whether to stop."""
+    """Where a run stands: its best round so far (0: nothing better than the student as it came), the test of each round
+    against the best before it (None for round 0), and whether to stop."""
 
     best_round: int
-    since_best: int
     tests: tuple[Comparison | None, ...]
     stop: bool
 
@@ -87,8 +86,7 @@ def plateau(rounds: Sequence[Mapping[str, bool]], alpha: float, patience: int) -
         tests.append(test)
         if significant(test.p_value, alpha, patience):
             best = number
-    since = max(0, len(rounds) - 1 - best)
-    return Plateau(best, since, tuple(tests[: len(rounds)]), since >= patience)
+    return Plateau(best, tuple(tests[: len(rounds)]), len(rounds) - 1 - best >= patience)
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95, seed: int = 0) -> Interval:

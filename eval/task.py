@@ -1,25 +1,33 @@
 """A task: the items of a user's validation set, read from whatever file they come in.
 
-Fields understood: `question`; `answer` or `answers`; `choices` (or `options`); `image` or `images`; `id` (or
-`question_id`). Or a conversation instead of question and answer: LLaVA's `conversations`, or `messages` as chat
-models take them. An item that cannot be read is set aside with one sentence that says why; the rest goes on. Not
-covered: conversations of several questions, pictures by web address, pictures stored inside a Parquet table.
+Fields are known by the names that data sets give them (`retrieval.reading.names`): question, gold answer, choices, pictures, id;
+or a conversation instead of question and answer. An item that cannot be read is set aside with one sentence that says why; the
+rest goes on. Not covered: conversations of several questions, pictures by web address.
 """
 
+import atexit
 import hashlib
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eval.fields import canonical_first, gold_answers, read_choices, read_turn, short, within
-from retrieval.errors import DataError
-from retrieval.pool.cells import first, list_of, one_or_list, text_of, with_choices
-from retrieval.pool.chats import UnusableError, without_markers
-from retrieval.pool.image_folder import ImageFolder
-from retrieval.pool.images import read_image
-from retrieval.pool.records import Record, SetAside, iter_records
+from eval.fields import canonical_first, gold_answers, item_choices, read_turn
+from eval.gold import Answers, Gold, Meaning, meaning_of_digits, read_gold
+from retrieval.errors import DataError, StorageError
+from retrieval.pool.formats import Distinct, pictures_named
+from retrieval.pool.images import ImageStore, read_image
+from retrieval.reading.cells import short, text_of, with_choices
+from retrieval.reading.chats import UnusableError, without_markers
+from retrieval.reading.image_folder import ImageFolder
+from retrieval.reading.inline import picture_of
+from retrieval.reading.names import ID, INDEX, QUESTION, Row
+from retrieval.reading.records import SetAside, iter_records
+from retrieval.reading.sources import image_folder
+from retrieval.reading.understood import Columns, no_picture_words, or_none, some_of
+from retrieval.storage.files import storage_errors
 
 #: Least number of items of which a share is kept as holdout; of fewer, neither part would show anything.
 HOLDOUT_FROM = 300
@@ -28,7 +36,8 @@ HOLDOUT_FROM = 300
 @dataclass(frozen=True, slots=True)
 class Item:
     """One question of a validation set. `answers` are the accepted gold answers, the canonical one first; with
-    `choices`, they are texts of choices. Annotators' answers keep their repetitions, for the `vqa` scorer."""
+    `choices`, they are texts of choices, which stand in the places of their letters ("" where a letter has none). Annotators'
+    answers keep their repetitions, for the `vqa` scorer."""
 
     id: str
     question: str
@@ -54,54 +63,109 @@ class Item:
 
 
 class Items(NamedTuple):
-    """The items of a file in its order, and what was set aside."""
+    """The items of a file in its order, what was set aside, and what was understood of the others, in words."""
 
     items: tuple[Item, ...]
     set_aside: tuple[SetAside, ...]
+    understood: str = ""
+    warning: str = ""
 
 
-def load_items(path: Path, images: Path | None = None, limit: int | None = None, anywhere: bool = False) -> Items:
+class _Parsed(NamedTuple):
+    """An item but for its gold answer, which may depend on those of the others."""
+
+    item: Item
+    gold: Gold
+    where: str
+
+
+def load_items(
+    path: Path,
+    images: Path | None = None,
+    limit: int | None = None,
+    anywhere: bool = False,
+    answers: Answers = "auto",
+    store: Path | None = None,
+) -> Items:
     """Read at most `limit` readable items. Image paths are relative to `images`, or else to the folder of the file;
-    an item whose image lies outside is set aside, unless `anywhere`.
+    an item whose image lies outside is set aside, unless `anywhere`. Pictures that the file holds itself are written to `store`,
+    by their content; without one, to a folder that goes when this process ends. `answers` says what digits among the gold
+    answers of choices are.
 
-    Raises DataError if the file is missing or broken, or if none of its items can be read.
+    Raises DataError if the file is missing or broken, if none of its items can be read, or if its gold answers may mean this or
+    that.
     """
     if images is not None and not images.is_dir():
         raise DataError(f"{images} is no folder; give the folder that image paths are relative to")
-    look = _Images(ImageFolder(images or path.parent, anywhere, "data.images_anywhere"))
-    items: list[Item] = []
+    look = _Images(ImageFolder(image_folder(path, images), anywhere, "data.images_anywhere"), store)
+    columns, distinct = Columns(), Distinct()
+    parsed: list[_Parsed] = []
     aside: list[SetAside] = []
-    taken: dict[str, str] = {}
-    for number, record in enumerate(_rows(path), 1):
-        if limit is not None and len(items) >= limit:
+    for number, record in enumerate(iter_records(path), 1):
+        if limit is not None and len(parsed) >= limit:
             break
         if isinstance(record, SetAside):
             aside.append(record)
             continue
-        name = text_of(first(record.value, "id", "question_id")) or f"row-{number}"
+        row = Row(record.value)
+        name = text_of(row.first(*ID)) or f"row-{number}"
         try:
-            if name in taken:
-                raise UnusableError(f"its id is already that of {taken[name]}; ids must differ")
-            items.append(_item(name, record.value, look))
-            taken[name] = record.where
+            parsed.append(_parse(name, row, record.where, look))
+            columns.add(row.columns(), row.used, row.picture_like())
         except UnusableError as reason:
             aside.append(SetAside(name, record.where, str(reason)))
         except RecursionError:
             aside.append(SetAside(name, record.where, "its lists are nested too deeply"))
+    meant = meaning_of_digits([each.gold for each in parsed if each.gold.choices.texts], answers, str(path))
+    items, meanings = _settled(parsed, meant, distinct, aside)
     if not items and not aside:
         raise DataError(f"{path} is empty; write one item a row")
     if not items:
         bad = aside[0]
         raise DataError(f"{path}: none of its {len(aside)} items can be read; the first, {bad.where}: {bad.reason}")
-    return Items(tuple(items), tuple(aside))
+    shown = any(item.images for item in items)
+    warning = no_picture_words(columns.pictures, "item") if columns.pictures and not shown else ""
+    return Items(tuple(items), tuple(aside), _words(items, meanings, columns.unused), warning)
 
 
-def _rows(path: Path) -> Iterator[Record | SetAside]:
-    """`iter_records`; a path that the system will not look up is a DataError too."""
-    try:
-        yield from iter_records(path)
-    except OSError as error:
-        raise DataError(f"{short(str(path))} cannot be read: {error.strerror or error}") from None
+def _settled(
+    parsed: list[_Parsed], meant: Answers, distinct: Distinct, aside: list[SetAside]
+) -> tuple[list[Item], set[Meaning]]:
+    """Items with their gold answers, each with an id of its own, and what the answers of choices are; `aside` gains those whose
+    answer means none of them, and those that are there twice."""
+    items: list[Item] = []
+    meanings: set[Meaning] = set()
+    seen: dict[Item, str] = {}
+    for item, gold, where in parsed:
+        answers = gold.answers
+        try:
+            if gold.choices.texts:
+                read = read_gold(gold, meant)
+                answers = tuple(gold.choices.texts[place] for place in read.places)
+                meanings.add(read.meaning)
+            whole = replace(item, answers=canonical_first(answers))
+            if whole in seen:
+                raise UnusableError(f"it is {seen[whole]} once more")
+        except UnusableError as reason:
+            aside.append(SetAside(item.id, where, str(reason)))
+            continue
+        seen[whole] = where
+        items.append(replace(whole, id=distinct(item.id)))
+    return items, meanings
+
+
+def _words(items: Sequence[Item], meanings: set[Meaning], unused: Sequence[str]) -> str:
+    """“200 items, 200 with a picture, 4 choices each, answers are letters; not used: hint, split”."""
+    pictures = sum(bool(item.images) for item in items)
+    parts = [f"{len(items):,} item{'s' * (len(items) > 1)}", f"{or_none(pictures)} with a picture"]
+    counts = sorted({sum(map(bool, item.choices)) for item in items if item.choices})
+    if counts:
+        each = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        chosen = sum(bool(item.choices) for item in items)
+        parts.append(f"{each} choices each" if chosen == len(items) else f"{each} choices for {chosen:,} of them")
+        names = {"letter": "letters", "text": "texts of choices", "index": "places of choices from 0"}
+        parts.append("answers are " + " or ".join(names[meaning] for meaning in names if meaning in meanings))
+    return ", ".join(parts) + (f"; not used: {some_of(unused)}" if unused else "")
 
 
 def split_holdout(items: Sequence[Item], share: float, seed: int) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
@@ -116,54 +180,70 @@ def split_holdout(items: Sequence[Item], share: float, seed: int) -> tuple[tuple
     return tuple(i for i in items if i.id not in held), tuple(i for i in items if i.id in held)
 
 
-def _item(name: str, fields: dict[str, Any], look: "_Images") -> Item:
+def _parse(name: str, row: Row, where: str, look: "_Images") -> _Parsed:
     """The item of a record. Raises UnusableError."""
+    if medium := row.medium():
+        raise UnusableError(f"it shows {medium}, and only pictures are read")
     inline: list[Any] = []
-    asked, answer = read_turn(fields, inline) or (text_of(fields.get("question")), "")
-    named = list_of(first(fields, "images")) or one_or_list(first(fields, "image")) or inline
+    asked, answer = read_turn(row, inline) or (text_of(row.first(*QUESTION, "text")), "")
+    named = pictures_named(row) or inline
     question = without_markers(asked, bool(named))
     if not question:
-        raise UnusableError(f"its question is missing or empty (its fields: {', '.join(fields)})")
-    golds = [answer] if answer else gold_answers(fields)
+        raise UnusableError(f"its question is missing or empty (its fields: {', '.join(row.columns())})")
+    choices = item_choices(row)
+    place = row.first(*INDEX) if choices.texts and not answer else None
+    golds = [answer] if answer else [text_of(place)] if place is not None else gold_answers(row)
     if not golds:
-        raise UnusableError(f"its gold answer is missing or empty (its fields: {', '.join(fields)})")
-    choices = read_choices(first(fields, "choices", "options"))
-    if choices:
-        golds = [within(gold, choices) for gold in golds]
-    return Item(name, question, canonical_first(golds), choices, tuple(look.path(value) for value in named))
+        raise UnusableError(f"its gold answer is missing or empty (its fields: {', '.join(row.columns())})")
+    pictures = tuple(look.path(value) for value in named)
+    gold = Gold(tuple(golds), choices, place is not None)
+    return _Parsed(Item(name, question, (), choices.texts, pictures), gold, where)
 
 
 class _Images:
-    """Looks at each image once, however many items show it."""
+    """Looks at each image once, however many items show it; what the file holds itself is written to `store`."""
 
-    def __init__(self, folder: ImageFolder) -> None:
+    def __init__(self, folder: ImageFolder, store: Path | None) -> None:
         self._folder = folder
+        self._store = store
         self._seen: dict[Path, str | None] = {}
 
     def path(self, value: Any) -> Path:
-        """Where a named image lies, once it has been seen to be one. Raises UnusableError."""
-        if isinstance(value, dict):
-            if value.get("bytes") and not value.get("path"):
-                raise UnusableError("its picture is stored inside the table; write it to a file and give its path")
-            value = value.get("path")
-        name = text_of(value)
-        if not name:
-            raise UnusableError("its image path is empty")
-        if re.match(r"(https?|data):", name):
-            raise UnusableError(f"its image is an address ({short(name)}); download it and give a file")
+        """Where an image lies, once it has been seen to be one. Raises UnusableError."""
+        picture = picture_of(value)
+        if isinstance(picture, bytes):
+            return self._kept(picture)
         try:
-            path = self._folder.find(str(Path(name).expanduser())).absolute()
+            path = self._folder.find(str(Path(picture).expanduser())).absolute()
         except RuntimeError:
-            raise UnusableError(f"there is no image {short(name)}, since there is no such user") from None
+            raise UnusableError(f"there is no image {short(picture)}, since there is no such user") from None
         except DataError as error:
             raise UnusableError(str(error)) from None
         except (OSError, ValueError) as error:
-            raise UnusableError(f"its image {short(name)} cannot be read: {error}") from None
+            raise UnusableError(f"its image {short(picture)} cannot be read: {error}") from None
         if path not in self._seen:
             self._seen[path] = _fault(path)
         if reason := self._seen[path]:
             raise UnusableError(reason)
         return path
+
+    def _kept(self, picture: bytes) -> Path:
+        store = ImageStore(self._store or _passing_folder())
+        try:
+            with storage_errors(store.folder):
+                return store.path(store.add(picture).name).absolute()
+        except StorageError:
+            raise
+        except DataError as error:
+            raise UnusableError(str(error)) from None
+
+
+@cache
+def _passing_folder() -> Path:
+    """A folder for pictures of which nothing is kept."""
+    folder = tempfile.TemporaryDirectory(prefix="gaptutor-pictures-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 def _fault(path: Path) -> str | None:

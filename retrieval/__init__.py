@@ -17,8 +17,8 @@ from retrieval.pool.formats import PoolRow, read_pool, write_trl
 from retrieval.pool.images import read_image
 from retrieval.pool.overlap import overlap
 from retrieval.pool.pool import Pool
-from retrieval.pool.records import Record, SetAside, iter_records
 from retrieval.pool.sample import Sample, Turn
+from retrieval.reading.records import Record, SetAside, iter_records
 from retrieval.selection.needs import Gap, Selected, Shares, Sibling, gap_id
 from retrieval.selection.random import select_random
 from retrieval.selection.targeted import select_targeted

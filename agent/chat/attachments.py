@@ -1,29 +1,35 @@
-"""Pictures for the teacher: plain JPEG and PNG go as they are but for their metadata, anything else as the PNG of what
-the student sees. What a file says besides its picture (place and time of a photo, texts) stays here."""
+"""Pictures for the teacher: plain JPEG and PNG go as they are but for their metadata, anything else as what the student
+sees, a photo (turned by its EXIF, say) as JPEG of about its size, the rest as PNG. What a file says besides its picture
+(place and time of a photo, texts) stays here."""
 
 import base64
 import hashlib
 import io
 import re
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
+from PIL.JpegImagePlugin import get_sampling
 
+from agent.chat.once import Once
 from retrieval.errors import DataError
-from retrieval.pool.images import read_image
+from retrieval.pool.images import TURNED, opened, orientation, picture_size, read_image
 
 #: Longest side (pixels) of what is sent if nothing else is asked for; larger pictures are scaled down. Vision APIs
 #: scale to less than this themselves.
 MAX_SIDE = 4096
-_ORIENTATION = 0x0112
+#: A smaller picture (pixels) goes as PNG even if it was no longer exact: a little more to send, and no text blurs twice.
+_PHOTO = 512 * 512
 #: Chunks of a PNG that say how to show its picture (PNG specification, third edition).
 _PNG_CHUNKS = frozenset(b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP bKGD pHYs".split())
 #: Application segments of a JPEG that do the same.
 _JPEG_SEGMENTS = (b"JFIF\0", b"Adobe", b"ICC_PROFILE\0")
 #: A marker of a JPEG; between coded pixels, FF stands before 00 or D0–D7 (ITU-T T.81, B.1.1).
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
-#: What Pillow raises for bytes that are no picture.
-_BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+#: What had to be encoded, each once as long as this many bytes hold it: a run asks about a picture several times.
+ENCODED = Once(256 * 2**20)
 
 
 def read_picture(picture: Path | bytes) -> bytes:
@@ -45,43 +51,69 @@ def data_url(data: bytes, longest: int | None = None) -> str:
     """A picture as a base64 data URL, without metadata, its longest side at most `longest` pixels. Raises DataError if
     it is none."""
     most = longest or MAX_SIDE
-    bare = _bare(data, most)
-    if bare is None:
-        picture = read_image(data)
-        picture.info.clear()
-        picture.thumbnail((most, most))
-        buffer = io.BytesIO()
-        picture.save(buffer, "PNG")
-        bare = "image/png", buffer.getvalue()
-    kind, data = bare
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    sent = _bare(data, most) or ENCODED.get((picture_hash(data), most), lambda: _encoded(data, most))
+    kind = "png" if sent.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(sent).decode()}"
 
 
 def sent_size(data: bytes, longest: int | None = None) -> tuple[int, int]:
     """Width and height (pixels) of a picture as it is sent; nothing is decoded. Raises DataError if it is none."""
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-    except _BROKEN as error:
-        raise DataError(f"embedded image: not a picture ({error})") from None
+    width, height = picture_size(data)
     scale = min(1.0, (longest or MAX_SIDE) / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _bare(data: bytes, most: int) -> tuple[str, bytes] | None:
-    """MIME type and bytes, without metadata, of a picture that every model reads alike: JPEG or PNG, RGB or grey,
-    upright, not too large. None for all others. Nothing is decoded."""
+def _encoded(data: bytes, most: int) -> bytes:
+    """What is seen of a picture, as JPEG where the file had lost what is not seen, too, else as PNG."""
+    with opened(data) as image:
+        lossy = image.format in ("JPEG", "MPO", "JPEG2000", "AVIF") or (
+            image.format == "WEBP" and b"VP8L" not in data[:64]
+        )
+        grey = image.mode == "L"
+        as_before = _as_before(image)
+    picture = read_image(data)
+    picture.thumbnail((most, most))
+    buffer = io.BytesIO()
+    if not lossy or picture.width * picture.height < _PHOTO:
+        picture.save(buffer, "PNG")
+        return buffer.getvalue()
+    picture = picture.convert("L") if grey else picture
+    with suppress(OSError, ValueError, TypeError):  # tables that are read, and not written
+        picture.save(buffer, "JPEG", **as_before)
+        return buffer.getvalue()
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def _as_before(image: Image.Image) -> dict[str, Any]:
+    """How a JPEG was quantised, turned as it is turned: encoded like that again, it stays about as large and loses next to
+    nothing. For other formats, a quality that does not show."""
+    tables = getattr(image, "quantization", None)
+    if not tables or image.mode not in ("RGB", "L"):
+        return {"quality": 90}
+    sampling = get_sampling(image)
+    if orientation(image) in TURNED:
+        tables = {
+            key: [table[8 * column + row] for row in range(8) for column in range(8)] for key, table in tables.items()
+        }
+        sampling = 0 if sampling == 1 else sampling
+    return {"qtables": tables, "subsampling": sampling}
+
+
+def _bare(data: bytes, most: int) -> bytes | None:
+    """A picture that every model reads alike (JPEG or PNG, RGB or grey, upright, not too large), without metadata; None for all
+    others. Nothing is decoded."""
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+        with opened(data) as image:
             if image.mode not in ("RGB", "L") or max(image.size) > most or "transparency" in image.info:
                 return None
             if image.format == "PNG":
-                return ("image/png", data) if _is_bare_png(data) else None
-            upright = image.getexif().get(_ORIENTATION, 1) == 1
-    except _BROKEN:
+                return data if _is_bare_png(data) else None
+            plain = image.format == "JPEG" and orientation(image) == 1
+    except DataError:
         return None
-    found = _bare_jpeg(data) if upright else None
-    return None if found is None else ("image/jpeg", found)
+    return _bare_jpeg(data) if plain else None
 
 
 def _is_bare_png(data: bytes) -> bool:

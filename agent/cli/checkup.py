@@ -1,37 +1,28 @@
 """`gaptutor doctor CONFIG`: does a configuration fit its files, its student and the machine? Nothing is started for it."""
 
 import os
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
-from transformers import AutoModelForImageTextToText
 
 from agent.cli.doctor import Check
 from agent.config.schema import RunConfig
 from agent.run.error_budget import is_within
+from agent.run.items import read_file, words_of
 from agent.student import engine_of
 from agent.student.engine import Request, prompt_for
+from agent.student.size import Size, measure
 from agent.student.vllm.beforehand import check_serving
 from agent.student.vllm.room import Ruler
 from eval.scorers import make_scorer
-from eval.task import load_items
 from retrieval.errors import ConfigError, GaptutorError
-from retrieval.pool.records import record_files
-from training.families.families import family_of, load_config, resolve_dtype, target_pattern
+from retrieval.pool.glance import glance
+from retrieval.reading.sources import record_files
+from training.families.families import family_of, load_config, resolve_dtype
 
 GIB = 2**30
 #: Bytes that a weight of the adapter takes while it is tuned: float32 weight and gradient, and AdamW's two moments.
 _TUNED = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """Parameters of a student and of an adapter of the configuration's rank."""
-
-    student: int
-    adapter: int
 
 
 def examine_config(config: RunConfig, gpu_gib: float | None = None) -> list[Check]:
@@ -68,19 +59,20 @@ def _items(config: RunConfig) -> Iterator[Check]:
     for name, path in (("validation set", data.validation), ("holdout", data.holdout)):
         if path is None:
             continue
-        read = load_items(path, data.images, data.limit, data.images_anywhere)
+        read = read_file(config, path, data.limit)
         lost, total = len(read.set_aside), len(read.items) + len(read.set_aside)
         good = is_within(lost, total, config.error_budget)
-        first = f"; the first set aside, {read.set_aside[0].where}: {read.set_aside[0].reason}" if lost else ""
         scorer = make_scorer(data.scorer, read.items, data.tolerance)
-        found = f"{len(read.items)} items, {lost} set aside, scored by `{scorer.name}`{first}"
+        found = "; ".join([*words_of(read), f"scored by `{scorer.name}`"])
         yield Check(name, good, False, found, "" if good else "mend those items or raise error_budget")
 
 
 def _pool(config: RunConfig) -> Iterator[Check]:
-    files = record_files(config.pool.path)
+    pool = config.pool
+    files = record_files(pool.path)
     size = sum(path.stat().st_size for path in files) / 2**20
-    yield Check("pool", True, False, f"{len(files)} file{'s' * (len(files) > 1)}, {size:,.0f} MiB", "")
+    said = "; ".join(glance(pool.path, pool.images, pool.images_anywhere))
+    yield Check("pool", True, False, f"{len(files)} file{'s' * (len(files) > 1)}, {size:,.0f} MiB; {said}", "")
 
 
 def _student(config: RunConfig) -> Iterator[Check]:
@@ -90,7 +82,7 @@ def _student(config: RunConfig) -> Iterator[Check]:
     yield Check("student", True, False, f"{settings.model_type}, family {family.name}", "")
     ruler = Ruler(student)
     data = config.data
-    items = load_items(data.validation, data.images, data.limit, data.images_anywhere).items
+    items = read_file(config, data.validation, data.limit).items
     requests = [Request(i.id, prompt_for(student.rationale_prompt, i.prompt_text), i.images) for i in items[:1000]]
     longest = max(ruler.lengths(requests), default=0)
     good = longest <= ruler.holds
@@ -171,17 +163,6 @@ def _stays_beside(config: RunConfig) -> bool:
     stays = engine_of(config.student) == "vllm" and vllm.url is None and vllm.sharing == "shared"
     served, tuned = (set((named or first).split(",")) for named in (vllm.gpus, config.tuning.gpus))
     return stays and bool(served & tuned)
-
-
-def measure(config: RunConfig) -> Size:
-    """Count parameters on a model without weights. Raises ConfigError, TuningError."""
-    settings = load_config(config.student.model, config.student.trust_remote_code)
-    with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(settings, trust_remote_code=config.student.trust_remote_code)
-    pattern = target_pattern(model, family_of(settings))
-    layers = [part for name, part in model.named_modules() if re.fullmatch(pattern, name)]
-    adapter = sum(config.tuning.rank * (part.in_features + part.out_features) for part in layers)
-    return Size(sum(weight.numel() for weight in model.parameters()), adapter)
 
 
 def _teacher(config: RunConfig) -> Iterator[Check]:

@@ -5,11 +5,13 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 from packaging.requirements import Requirement
+from rich.markup import escape
 
 
 class Check(NamedTuple):
@@ -20,11 +22,33 @@ class Check(NamedTuple):
     optional: bool
     found: str
     cure: str
+    package: bool = False
 
 
-def examine() -> list[Check]:
-    """Look at the machine; nothing is changed and nothing is asked over the network."""
-    return [_python(), *_packages(), *_machine(), _key()]
+def examine(key: bool = True) -> list[Check]:
+    """Look at the machine, and whether there is a `key` for a teacher; nothing is changed and nothing is asked over the
+    network."""
+    return [_python(), *_packages(), *_machine(), *([_key()] if key else [])]
+
+
+def sorted_lines(checks: Sequence[Check]) -> list[str]:
+    """Checks for the terminal, what matters first: what is wrong, what is missing and could be there, what is right, packages
+    that are in one line. Rich's markup."""
+    wrong = [check for check in checks if not check.ok and not check.optional]
+    missing = [check for check in checks if not check.ok and check.optional]
+    lines = [_line("[red]wrong[/red]  ", check) for check in wrong]
+    lines += [_line("[yellow]missing[/yellow]", check) for check in missing]
+    lines += [_line("[green]ok[/green]     ", check) for check in checks if check.ok and not check.package]
+    if packages := [f"{check.what} {check.found}" for check in checks if check.ok and check.package]:
+        lines.append(_line("[green]ok[/green]     ", Check("packages", True, False, ", ".join(packages), "")))
+    if wrong:
+        lines.append(f"[red]{len(wrong)} to be mended[/red]")
+    return lines
+
+
+def _line(mark: str, check: Check) -> str:
+    cure = f"\n        → {escape(check.cure)}" if check.cure else ""
+    return f"{mark} {escape(check.what)}: {escape(check.found)}{cure}"
 
 
 def _python() -> Check:
@@ -70,7 +94,7 @@ def _look(requirement: Requirement) -> tuple[bool, str]:
 def _needed(requirement: Requirement) -> Check:
     good, found = _look(requirement)
     cure = "" if good else f"pip install -c constraints.txt '{requirement.name}{requirement.specifier}'"
-    return Check(requirement.name, good, False, found, cure)
+    return Check(requirement.name, good, False, found, cure, package=True)
 
 
 def _extra(alternatives: dict[str, list[Requirement]]) -> Check:

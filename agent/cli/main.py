@@ -6,11 +6,12 @@ budget is used up (the run can go on under a higher one) · 130 stopped now, by 
 """
 
 import asyncio
+import importlib.metadata
 import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Never
 
 import typer
 from rich.markup import escape
@@ -19,14 +20,15 @@ from agent.cli import microworld as cli_microworld
 from agent.config.loading import load_config
 from agent.config.schema import RunConfig
 from agent.run.console import Reporter, terminal, visible
+from agent.run.reading import RunRecords
 from agent.run.resume import IfExists
+from eval.gold import Answers
 from retrieval.errors import GaptutorError
 
 app = typer.Typer(
     name="gaptutor",
     help="Adapt a vision-language model to a task of which you have only a validation set.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -35,6 +37,22 @@ app.add_typer(cli_microworld.app, name="microworld")
 _EXIT = {"finished": 0, "failed": 1, "stopped": 3, "waiting": 4, "budget": 5}
 
 DEMO_TASK, DEMO_RUN = "extremes", Path("runs/demo")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"gaptutor {importlib.metadata.version('gaptutor')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    pass
+
 
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration of the run (YAML); `gaptutor init` writes one.")]
 Overrides = Annotated[
@@ -135,6 +153,19 @@ def show(
 
 
 @app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its name in runs/.")],
+) -> None:
+    """Write the run's page, report.html, anew: of an older run, or after its figures were moved."""
+    from agent.report import write_report
+
+    path = run_folder if run_folder.exists() else Path("runs") / run_folder
+    RunRecords(path)  # says in a sentence if there is no run
+    write_report(path)
+    print(visible(str(path / "report.html")))
+
+
+@app.command()
 def demo(
     if_exists: Existing = "resume",
     task: Annotated[str, typer.Option(help="Task of the micro-world.")] = DEMO_TASK,
@@ -161,13 +192,15 @@ def evaluate(
         Path | None, typer.Option(help="Folder of the adapter, e.g. runs/NAME/best; none: the student as it is.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the answers here (JSONL).")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Answer only the first so many items.")] = None,
     set_: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a test set with the student, with or without an adapter, and print its accuracy."""
     from agent.evaluation.answering import evaluate_file
 
-    result = asyncio.run(evaluate_file(load_config(config, set_), items, adapter, out, Reporter(quiet=as_json)))
+    asked = evaluate_file(load_config(config, set_), items, adapter, out, Reporter(quiet=as_json), limit)
+    result = asyncio.run(asked)
     if as_json:
         print(json.dumps(result))
     else:
@@ -199,13 +232,24 @@ def init(
     images: Annotated[
         Path | None, typer.Option(help="Folder that the validation set's image paths are relative to.")
     ] = None,
+    holdout: Annotated[
+        Path | None, typer.Option(help="Items of a file of its own that decide nothing: the figure to believe.")
+    ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option(help="Address of the teacher's endpoint, e.g. http://127.0.0.1:8080/v1; else OpenAI's."),
+    ] = None,
+    answers: Annotated[
+        Answers, typer.Option(help="What digits are as gold answers among choices, if that is not plain.")
+    ] = "auto",
     out: Annotated[Path, typer.Option(help="Configuration to write.")] = Path("gaptutor.yaml"),
     force: Annotated[bool, typer.Option(help="Replace a file that is there.")] = False,
 ) -> None:
-    """Write a configuration that explains itself, after looking at the validation set."""
-    from agent.cli.init import write_config
+    """Write a configuration that explains itself, after looking at the validation set and the student."""
+    from agent.cli.init import Given, write_config
 
-    for line in write_config(validation, student, teacher, pool, images, out, force):
+    given = Given(validation, student, teacher, pool, images, holdout, base_url, answers)
+    for line in write_config(given, out, force):
         print(visible(line))
 
 
@@ -229,47 +273,41 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Say what this machine has, what is missing, and the command that cures it; with CONFIG, whether that can run."""
-    from agent.cli.doctor import examine
+    from agent.cli.doctor import examine, sorted_lines
 
-    found = examine()
+    found = examine(key=config is None)
     if config is not None:
         from agent.cli.checkup import examine_config
 
-        found += examine_config(load_config(config, set_), gpu_gib)
+        found = [*examine_config(load_config(config, set_), gpu_gib), *found]
     if as_json:
         print(json.dumps([check._asdict() for check in found]))
     else:
         console = terminal()
-        for check in found:
-            mark = (
-                "[green]ok[/green]     "
-                if check.ok
-                else "[yellow]missing[/yellow]"
-                if check.optional
-                else "[red]wrong[/red]  "
-            )
-            console.print(
-                f"{mark} {escape(check.what)}: {escape(check.found)}"
-                + (f"\n        → {escape(check.cure)}" if check.cure else ""),
-                highlight=False,
-            )
+        for line in sorted_lines(found):
+            console.print(line, highlight=False)
     raise typer.Exit(0 if all(check.ok or check.optional for check in found) else 1)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point: turns our own errors into one sentence and an exit code."""
+    """Entry point: turns our own errors into one sentence and an exit code; where JSON was asked for, into that as well."""
     try:
         app(argv, standalone_mode=True)
     except GaptutorError as error:
-        print(visible(f"gaptutor: {error}"), file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(error, error.exit_code, argv)
     except OSError as error:  # of a disk or a path that no border of ours has named
-        print(visible(f"gaptutor: {error}"), file=sys.stderr)
-        sys.exit(1)
+        _fail(error, 1, argv)
     except KeyboardInterrupt:
         sys.exit(130)
     except asyncio.CancelledError:
         sys.exit(130)
+
+
+def _fail(error: Exception, code: int, argv: list[str] | None) -> Never:
+    if "--json" in (sys.argv[1:] if argv is None else argv):
+        print(json.dumps({"schema": 1, "error": str(error), "exit_code": code}))
+    print(visible(f"gaptutor: {error}"), file=sys.stderr)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

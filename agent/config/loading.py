@@ -29,7 +29,7 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
         raise ConfigError(f"{path} does not exist; `gaptutor init` writes a configuration") from None
     for change in overrides or ():
         override(raw, change)
-    return parse_config(_anchor(raw, path.parent.resolve()), str(path))
+    return parse_config(anchor(raw, path.parent.resolve()), str(path))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -135,8 +135,8 @@ _PATHS = (
 )
 
 
-def _anchor(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make paths absolute; a student's name is a path if such a folder exists."""
+def anchor(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Make paths absolute, in place; a student's name is a path if such a folder exists."""
     for section, key in (*_PATHS, ("student", "model")):
         part = raw.get(section)
         value = part.get(key) if isinstance(part, dict) else None

@@ -40,6 +40,9 @@ class DataConfig(Section):
     """Folder that image paths are relative to; if empty, the folder of the file that names them."""
     images_anywhere: bool = False
     """Read images outside that folder too. What is read is shown to the teacher, so look at what the file names first."""
+    answers: Literal["auto", "letter", "text", "index"] = "auto"
+    """What a digit is as the gold answer of an item with choices: the number of a letter (1 is A), the text of a choice, or its
+    place (0 is the first). `auto` reads what is plain, and says so where it is not."""
     scorer: str = "auto"
     """How an answer is compared with the gold answer: auto, exact, choice, number, any_of, vqa, teacher, or MODULE:FUNCTION."""
     tolerance: float = Field(1e-3, ge=0)
@@ -152,6 +155,9 @@ class StudentConfig(Section):
     """Items answered together by the embedded engine."""
     max_new_tokens: int = Field(512, ge=1)
     """Longest answer, in tokens."""
+    max_unreadable: float = Field(0.5, ge=0, le=1)
+    """Share of the student's first answers that may give no final answer; with more, the run stops before its teacher is paid
+    for anything: the prompt is wrong, or answers are cut off."""
     rationale_prompt: str = (
         "{question}\nThink in numbered steps, one a line, each beginning with `Step N:`. "
         "Then give the final answer on a last line beginning with `Answer:`."
@@ -335,8 +341,9 @@ class RunConfig(Section):
     """Chance that a run without any true gain claims one; each round is tested at alpha / patience."""
     error_budget: float = Field(0.05, ge=0, le=1)
     """Share of items (or of teacher requests in a step) that may be set aside before the run stops."""
-    control: Literal["off", "kept", "every"] = "kept"
-    """Random samples of the same number, tuned the same way: for no round, for the kept round at the end, or for every round."""
+    control: Literal["off", "kept", "every"] | Annotated[int, Field(ge=1)] = "kept"
+    """Random samples of the same number, tuned the same way: for no round, for the kept round at the end, for every round, or for
+    the kept round and the one of this number. A finished run gains the controls that it lacks when it is started again."""
     review: bool = False
     """Wait after each diagnosis until a person has looked at the gaps."""
     checkpoint_url_env: Variable | None = None

@@ -43,6 +43,14 @@ class Earlier:
         return None if self._last is None else self._last.number
 
     @cached_property
+    def seconds(self) -> float | None:
+        """What the last round that was decided took, its control left out; None if there is none but the first answers."""
+        took = [
+            files.record["seconds"] for files in self._records.rounds if files.number and files.record.get("seconds")
+        ]
+        return sum(took[-1].values()) if took else None
+
+    @cached_property
     def answers(self) -> list[Answer]:
         """The answers that the next round starts from, in the order of their items."""
         return _answers(self._last) if self._last else []

@@ -14,7 +14,6 @@ from agent.run.reading import read_rows
 from agent.teacher.prompts.own import Prompts
 from retrieval.errors import DataError, PoolError
 from retrieval.pool.formats import PoolRow, read_pool
-from retrieval.pool.importing import id_key
 from retrieval.pool.pool import Pool
 
 #: Samples that stand for the pool.
@@ -75,21 +74,21 @@ def _some(pool: Pool, seed: int) -> Iterator[_Looked]:
 
 def _read(config: RunConfig, advance: Advance) -> tuple[int, list[_Looked]]:
     """How many samples the file has, at most `pool.limit`, and some of them, drawn as they come by."""
-    seen: set[int] = set()
     some: list[_Looked] = []
     drawn = random.Random(config.seed)
+    count = 0
     for row in read_pool(config.pool.path, config.pool.images, config.pool.images_anywhere):
-        if not isinstance(row, PoolRow) or (key := id_key(row.id)) in seen:
+        if not isinstance(row, PoolRow):
             continue
-        seen.add(key)
-        if len(seen) % 1000 == 0:
-            advance(len(seen), len(seen))
-        place = len(some) if len(some) < _LOOKED_AT else drawn.randrange(len(seen))
+        count += 1
+        if count % 1000 == 0:
+            advance(count, count)
+        place = len(some) if len(some) < _LOOKED_AT else drawn.randrange(count)
         if place < _LOOKED_AT:
             some[place : place + 1] = [_looked(row)]
-    if not seen:
+    if not count:
         raise PoolError(f"{config.pool.path} is no pool: none of its records is a sample")
-    return min(len(seen), config.pool.limit or len(seen)), some
+    return min(count, config.pool.limit or count), some
 
 
 def _looked(row: PoolRow) -> _Looked:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from agent.estimate.room import room_words
 from agent.run import wording
 
 _PRICES = (
@@ -63,6 +64,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         lines.append(_PRICES.format(found["model"]))
     if (limit := found["budget_usd"]) is not None:
         lines.append(f"The run stops before it costs more than teacher.budget_usd, ${limit:g}.")
+    lines += room_words(found)
     lines += [f"Known: {sentence}." for sentence in found["measured"]]
     lines += [f"Assumed: {sentence}." for sentence in found["assumed"]]
     return [*lines, "Nothing was asked and nothing started."]

@@ -11,6 +11,7 @@ from agent.estimate.counts import Calls, Outlook, round_calls
 from agent.estimate.earlier import Earlier, PerCall, is_wrong
 from agent.estimate.outlook import STEP_LETTERS, STEPS, Said, foresee, judged_answers, once_calls
 from agent.estimate.pool import Naming, naming
+from agent.estimate.room import disk
 from agent.estimate.tokens import LETTERS, Error, Sizes, tokens_of
 from agent.run.console import Reporter
 from agent.run.error_budget import check_read
@@ -68,6 +69,8 @@ def estimate(config: RunConfig, path: Path, if_exists: IfExists, reporter: Repor
         "in_journal": journal.usage(f"round-{next_round:02d}")._asdict() if left and earlier else None,
         "total": {"once": total(once), "round": total(each), "run": total([*once, *each * left])},
         "budget_usd": config.teacher.budget_usd,
+        "disk_bytes": disk(config, named.samples, config.max_rounds),
+        "seconds_each_round": None if earlier is None else earlier.seconds,
         "measured": said.measured,
         "assumed": said.assumed,
     }

@@ -16,6 +16,7 @@ from agent.config.schema import RunConfig
 from agent.run.console import Advance, Reporter
 from agent.run.context import Context
 from agent.run.error_budget import check_answers, check_read
+from agent.run.items import read_file
 from agent.student import Request, Student, make_student
 from agent.student.engine import prompt_for
 from agent.teacher.batch.queue import LEAST
@@ -25,7 +26,7 @@ from agent.teacher.prompts.replies import Judged
 from agent.teacher.request import Question
 from eval.answers import Answer, Evaluation, Figures, evaluate_answers, read_answer
 from eval.scorers import Scorer, make_scorer
-from eval.task import Item, load_items
+from eval.task import Item
 from retrieval.errors import ConfigError, StudentError
 from retrieval.storage.files import Log, forget_rows, read_jsonl, write_json
 
@@ -35,7 +36,7 @@ async def answer_sets(context: Context, folder: Path, number: int, adapter: Path
 
     Raises StudentError if more answers are missing than the error budget allows.
     """
-    data, start = context.data, time.monotonic()
+    data, start = context.sets, time.monotonic()
     name = None if adapter is None else "-".join(folder.relative_to(context.folder.path).parts)
     with context.waiting("student"):
         if adapter is not None and name is not None:
@@ -59,7 +60,7 @@ async def answer_sets(context: Context, folder: Path, number: int, adapter: Path
 async def _answer_set(context: Context, items: Sequence[Item], path: Path, adapter: str | None) -> list[Answer]:
     with context.reporter.bar(f"{path.stem} of {len(items)} items") as advance, context.waiting("student"):
         prompt = context.config.student.rationale_prompt
-        await _ask_student(context.student, items, path, adapter, prompt, context.data.scorer, advance)
+        await _ask_student(context.student, items, path, adapter, prompt, context.sets.scorer, advance)
     with context.waiting("teacher"):
         await _ask_teacher(
             context.teacher,
@@ -164,17 +165,17 @@ def read_answers(path: Path) -> list[Answer]:
 
 
 async def evaluate_file(
-    config: RunConfig, items: Path, adapter: Path | None, out: Path | None, reporter: Reporter
+    config: RunConfig, items: Path, adapter: Path | None, out: Path | None, reporter: Reporter, limit: int | None = None
 ) -> dict[str, Any]:
     """`gaptutor evaluate`: answer a test set, outside any run; `out` keeps the answers, and must not be there.
 
-    All of its items, whatever `data.limit` says. What the teacher judged is kept beside `out`, so that it is not paid twice.
-    Returns n, right, accuracy, interval (95% Wilson), format, errors, with_steps, the scorer and why it was chosen, and
-    set_aside (items that could not be read). Raises DataError if these are more than the error budget allows.
+    All of its items, or the first `limit`, whatever `data.limit` says. What the teacher judged is kept beside `out`, so that it
+    is not paid twice. Returns n, right, accuracy, interval (95% Wilson), format, errors, with_steps, the scorer and why it was
+    chosen, and set_aside (items that could not be read). Raises DataError if these are more than the error budget allows.
     """
     if out is not None and out.exists():
         raise ConfigError(f"{out} is there already; name another file for the answers")
-    read = load_items(items, config.data.images, anywhere=config.data.images_anywhere)
+    read = read_file(config, items, limit)
     check_read(items, read, config.error_budget)
     scorer = make_scorer(config.data.scorer, read.items, config.data.tolerance)
     with _scratch() as scratch:

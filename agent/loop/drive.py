@@ -22,7 +22,7 @@ from agent.report import write_report
 from agent.run.console import Reporter
 from agent.run.context import Context
 from agent.run.folder import RunFolder
-from agent.run.resume import IfExists, extends
+from agent.run.resume import IfExists, controls_lacking, extends
 from retrieval.errors import BudgetError, GaptutorError, RunError, StorageError
 from retrieval.storage.files import read_json
 
@@ -47,7 +47,8 @@ async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Re
     folder = RunFolder.open(path, config, if_exists)
     context = None
     try:
-        reopened = reopen(folder.path, extends(folder.path, folder.config))
+        path, config = folder.path, folder.config
+        reopened = reopen(path, extends(path, config), controls_lacking(path, config))
         if is_finished(folder.path):
             return "finished"
         if lost := tune_again(folder.path):
@@ -55,7 +56,7 @@ async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Re
         context = Context.build(folder, reporter)
         folder.status(state="running", error=None)
         if reopened:
-            reporter.say(f"  trying again: {', '.join(reopened)}")
+            reporter.say(f"  going on with: {', '.join(reopened)}")
         if config.teacher.price is None:
             reporter.say(_NO_PRICE.format(config.teacher.model))
         ending = await _walk(context, anew=bool(reopened or lost or folder.notes))

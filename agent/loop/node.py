@@ -10,18 +10,20 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime
 
-from agent.loop.data import ensure_data
+from agent.loop.data import ensure_data, ensure_sets
 from agent.loop.manifest import Manifest, manifest_of, seconds_spent
 from agent.loop.state import State
 from agent.run.context import Context
 from retrieval.storage.files import digest, file_digest
 
 Update = dict[str, Any]
+#: What of the context a node reads that has to be made before.
+Reads = Literal["nothing", "sets", "data"]
 Work = Callable[[Context, State], Awaitable[Update]]
 
 
@@ -40,17 +42,17 @@ class Node(NamedTuple):
     name: str
     inputs: Sequence[str]
     outputs: Sequence[str]
-    reads_data: bool = True
+    reads: Reads = "data"
 
 
 def node(
-    inputs: Sequence[str] = (), outputs: Sequence[str] = (), *, reads_data: bool = True
+    inputs: Sequence[str] = (), outputs: Sequence[str] = (), *, reads: Reads = "data"
 ) -> Callable[[Work], NodeFunction]:
-    """Make a node of the state machine from a function that does its work and returns the state's changes; `reads_data`
-    says whether it reads `context.data`, which is then made before."""
+    """Make a node of the state machine from a function that does its work and returns the state's changes; `reads` says whether
+    it reads `context.sets` or `context.data`, which is then made before."""
 
     def wrap(work: Work) -> NodeFunction:
-        spec = Node(work.__name__, inputs, outputs, reads_data)
+        spec = Node(work.__name__, inputs, outputs, reads)
 
         async def run(state: State, *, runtime: Runtime[Context]) -> Update:
             context = runtime.context or await Context.shared(Path(state["run"]))
@@ -84,7 +86,9 @@ async def run_once(context: Context, state: State, spec: Node, work: Work) -> Up
         return {kind: round(total - before_it.get(kind, 0.0), 3) for kind, total in context.waited.items()}
 
     try:
-        if spec.reads_data:
+        if spec.reads == "sets":
+            await ensure_sets(context)
+        elif spec.reads == "data":
             await ensure_data(context)
         update = await work(context, state)
     except GraphBubbleUp:  # waits for a person

@@ -4,6 +4,7 @@ A kill between a node's stored result and the next checkpoint leaves a state mac
 for a passing reason (memory, a disk, a server away) is final for the state machine, but not for who starts the run again.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ def is_finished(run: Path) -> bool:
     return any(manifest.done for manifest in manifests(run, "finish"))
 
 
-def reopen(run: Path, extended: bool) -> list[str]:
+def reopen(run: Path, extended: bool, lacking: Sequence[int] = ()) -> list[str]:
     """Let the nodes that failed, and the controls that did, be tried again; where the run is `extended`, let the last round be
-    decided anew; where it has ended and `best/` is gone or damaged, let that be published again. Returns what was reopened,
-    in words; nothing of it costs a paid answer. A kill in here leaves a run that is reopened by the next call.
+    decided anew; let the controls of the rounds that are `lacking` one be made; where the run has ended and `best/` is gone or
+    damaged, let that be published again. Returns what was reopened, in words; nothing of it costs a paid answer. A kill in here
+    leaves a run that is reopened by the next call.
     """
     again = _failed(run)
     if extended:
@@ -32,11 +34,12 @@ def reopen(run: Path, extended: bool) -> list[str]:
     said = [f"{each.node} of round {each.round}" for each in again] + [
         f"the control of {each.name}" for each in controls
     ]
+    said += [f"the control of round {number}, which it lacks" for number in lacking]
     if _has_lost_its_best(run):
         said.append("publishing best/")
     if not said:
         return []
-    if controls:
+    if controls or lacking:
         again += [each for each in manifests(run, "control") if each.done][-1:]
     for each in again:
         each._replace(done=False, update={}).write()

@@ -15,6 +15,8 @@ from agent.run.resume import has_answers
 from agent.teacher.prompts.own import Prompts
 from retrieval.errors import DataError, PoolError, RunError
 from retrieval.index.skill_index import SkillIndex
+from retrieval.pool.glance import glance
+from retrieval.pool.importing import FORMATS, PART
 from retrieval.pool.pool import Pool
 from retrieval.storage.files import digest, read_jsonl, read_object, storage_errors
 
@@ -23,7 +25,7 @@ async def pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
     """Make, or open, the pool of the configuration and the index of its skills. Raises PoolError, TeacherError, ConfigError,
     and RunError if the run selects from another pool."""
     config, store = context.config, pool_store(context.config, context.folder.path)
-    key = await asyncio.to_thread(check_pool, context.folder, config)
+    source = await asyncio.to_thread(check_pool, context.folder, config)
     with storage_errors(store):
         store.mkdir(parents=True, exist_ok=True)
 
@@ -32,10 +34,13 @@ async def pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
 
     async def made() -> tuple[Pool, SkillIndex]:
         with context.reporter.bar("reading the pool") as advance:
-            source = pool_source(config)
             pool = await asyncio.to_thread(
                 lambda: Pool.build(store=store, on_progress=lambda n: advance(n, n), say=say, **source)
             )
+        said = pool.understood()
+        context.folder.status(pool_understood=said)
+        for line in said:
+            context.reporter.say(f"  {escape(line)}")
         folder = skills_folder(pool, config, context.teacher.prompts)
         skills = await annotate_pool(context, pool, folder)
         url = config.pool.chroma_url
@@ -44,10 +49,10 @@ async def pool_and_index(context: Context) -> tuple[Pool, SkillIndex]:
         )
         return pool, index
 
-    if await asyncio.to_thread(_is_made, context, store):
+    if await asyncio.to_thread(_is_made, context, store, source):
         return await made()
     # One process at a time makes a pool; others that want the same wait here.
-    lock = AsyncFileLock(store / f".{key[:12]}.lock")
+    lock = AsyncFileLock(store / f".{Pool.key_of(**source)[:12]}.lock")
     try:
         await lock.acquire(timeout=0.1)
     except Timeout:
@@ -75,10 +80,10 @@ def pool_source(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def _is_made(context: Context, store: Path) -> bool:
+def _is_made(context: Context, store: Path, source: dict[str, Any]) -> bool:
     """Whether the pool is imported and all of its samples are named, so that nothing is left to write but an index."""
     try:
-        pool = Pool.find(store=store, **pool_source(context.config))
+        pool = Pool.find(store=store, **source)
         if pool is None:
             return False
         rows = read_jsonl(skills_folder(pool, context.config, context.teacher.prompts) / "skills.jsonl")
@@ -87,21 +92,34 @@ def _is_made(context: Context, store: Path) -> bool:
         return False
 
 
-def check_pool(folder: RunFolder, config: RunConfig) -> str:
-    """See, before a pool is imported and its skills are paid for, that it is the one that the run selects from; its key.
-    Raises RunError, PoolError."""
-    key = Pool.key_of(**pool_source(config))
+def check_pool(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
+    """See, before a pool is imported and its skills are paid for, that it is the one that the run selects from. Returns what
+    tells `Pool.build` which that is: also one that an older version imported. Raises RunError, PoolError."""
     status = read_object(folder.path / "run.json")
     began = status.get("pool_key")
-    # A run from before keys were noted down has the pool's folder, whose name ends with twelve digits of it.
-    same = key == began if began else str(status.get("pool") or key[:12]).endswith(key[:12])
-    if not same and has_answers(folder.path):
-        raise RunError(
-            f"the pool {config.pool.path} has changed since {folder.path} began, and its samples were selected from the old one; "
-            "put the old file back, or start over with --if-exists delete"
-        )
-    folder.status(pool_key=key)
-    return key
+    for version in FORMATS:
+        source = {**pool_source(config), "version": version}
+        key = Pool.key_of(**source)
+        # A run from before keys were noted down has the pool's folder, whose name ends with twelve digits of it.
+        if key == began if began else str(status.get("pool") or key[:12]).endswith(key[:12]):
+            break
+    else:
+        if has_answers(folder.path):
+            raise RunError(
+                f"the pool {config.pool.path} has changed since {folder.path} began, and its samples were selected from the old "
+                "one; put the old file back, or start over with --if-exists delete"
+            )
+        source = pool_source(config)
+    folder.status(pool_key=Pool.key_of(**source))
+    return source
+
+
+def check_is_pool(config: RunConfig) -> None:
+    """Look at the first records, hours before the pool is imported. Raises PoolError if none of them is a sample."""
+    try:
+        glance(config.pool.path, config.pool.images, config.pool.images_anywhere, PART)
+    except DataError as error:
+        raise PoolError(str(error)) from None
 
 
 def pool_store(config: RunConfig, run: Path) -> Path:

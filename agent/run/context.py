@@ -34,7 +34,7 @@ Waiting = Literal["student", "teacher", "tuning", "pool"]
 
 @dataclass
 class Context:
-    """Built once per process. What `prepare` makes is reached through `data`."""
+    """Built once per process. What nodes have made for them is reached through `sets` and `data`."""
 
     config: RunConfig
     folder: RunFolder
@@ -43,8 +43,8 @@ class Context:
     teacher: Teacher
     embedder: Embedder
     waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    #: What `data` gives, once it is made.
-    made: "Data | None" = None
+    #: What `sets` and `data` give, once it is made.
+    made: "Sets | None" = None
     #: Asked for by a signal; that of teacher and student too.
     stop: Stop = field(default_factory=Stop)
 
@@ -87,9 +87,16 @@ class Context:
         return _SHARED[run]
 
     @property
+    def sets(self) -> "Sets":
+        """The items, which a node that reads them finds made."""
+        if self.made is None:
+            raise RuntimeError("the items of this context are not made; see agent.loop.data.ensure_sets")
+        return self.made
+
+    @property
     def data(self) -> "Data":
         """Items, pool and index, which a node that reads them finds made."""
-        if self.made is None:
+        if not isinstance(self.made, Data):
             raise RuntimeError("the data of this context is not made; see agent.loop.data.ensure_data")
         return self.made
 
@@ -130,7 +137,7 @@ class Context:
         """Let go of the student, the teacher and the folder, of each whatever becomes of the others."""
         async with AsyncExitStack() as last:
             last.callback(self.folder.close)
-            if self.made is not None:
+            if isinstance(self.made, Data):
                 last.callback(self.made.index.close)
             last.push_async_callback(self.teacher.close)
             last.push_async_callback(self.student.close)
@@ -143,12 +150,18 @@ def _say_aloud(folder: RunFolder, reporter: Reporter, text: str) -> None:
 
 
 @dataclass(frozen=True)
-class Data:
-    """What `prepare` leaves for the other nodes."""
+class Sets:
+    """What is answered, and how it is scored."""
 
     items: tuple[Item, ...]
     holdout: tuple[Item, ...]
     scorer: Scorer
+
+
+@dataclass(frozen=True)
+class Data(Sets):
+    """With it what is selected from."""
+
     pool: Pool
     index: SkillIndex
     excluded: frozenset[str]

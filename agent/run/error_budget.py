@@ -9,6 +9,7 @@ from agent.run import wording
 from eval.answers import Answer
 from eval.task import Items
 from retrieval.errors import DataError, StudentError, TeacherError
+from retrieval.reading.understood import set_aside_words
 
 
 def is_within(lost: int, total: int, budget: float) -> bool:
@@ -20,11 +21,8 @@ def check_read(path: Path, read: Items, budget: float) -> None:
     """Raise DataError if more items could not be read than the error budget allows."""
     lost, total = len(read.set_aside), len(read.items) + len(read.set_aside)
     if not is_within(lost, total, budget):
-        first = read.set_aside[0]
-        raise DataError(
-            f"{path}: {lost} of {total} items cannot be read, more than error_budget {budget:.0%}; "
-            f"the first, {first.where}: {first.reason}"
-        )
+        why = "; ".join(set_aside_words(read.set_aside))
+        raise DataError(f"{path}: {lost} of {total} items cannot be read, more than error_budget {budget:.0%}; {why}")
 
 
 def check_answers(answers: Sequence[Answer], budget: float) -> None:

@@ -1,7 +1,7 @@
 """The folder of a run: one process at a time, readable without our code.
 
 config.yaml  run.json  lock  items.jsonl  checkpoints.sqlite  events.jsonl  metrics.jsonl  teacher.jsonl
-teacher.batches.jsonl  endpoint.json  pool-costs.jsonl  pictures.jsonl  report.html
+teacher.batches.jsonl  endpoint.json  pool-costs.jsonl  pictures.jsonl  report.html  [pictures/]
 rounds/00/   answers.jsonl  holdout.jsonl  evaluation.json  round.json
 rounds/01/   diagnoses.jsonl  right.jsonl  gaps.json  selection.jsonl  adapter/  tuning.jsonl  answers.jsonl  …  [control/]
 best/        the adapter to use

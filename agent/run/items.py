@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from agent.config.schema import RunConfig
 from eval.task import Item, Items, load_items, split_holdout
 from retrieval.errors import DataError, RunError
+from retrieval.reading.understood import set_aside_words
 from retrieval.storage.files import file_digest, read_jsonl, whole_rows, write_jsonl
 
 
@@ -26,13 +27,24 @@ class Read(NamedTuple):
     extra: Items
 
 
-def read_items(config: RunConfig) -> Read:
-    """Read validation set and holdout. Raises DataError."""
+def read_file(config: RunConfig, path: Path, limit: int | None = None, store: Path | None = None) -> Items:
+    """Read a file of items as the configuration says; `store` is for pictures that it holds itself. Raises DataError."""
     data = config.data
-    read, extra = load_items(data.validation, data.images, data.limit, data.images_anywhere), Items((), ())
+    return load_items(path, data.images, limit, data.images_anywhere, data.answers, store)
+
+
+def words_of(read: Items) -> list[str]:
+    """What was understood of a file of items, a line each: what there is, what was set aside and why, what may be a mistake."""
+    return [read.understood, *set_aside_words(read.set_aside), *filter(None, [read.warning])]
+
+
+def read_items(config: RunConfig, store: Path | None = None) -> Read:
+    """Read validation set and holdout; `store` is for pictures that their files hold themselves. Raises DataError."""
+    data = config.data
+    read, extra = read_file(config, data.validation, data.limit, store), Items((), ())
     if data.holdout is None:
         return Read(*split_holdout(read.items, data.holdout_share, config.seed), read, extra)
-    extra = load_items(data.holdout, data.images, data.limit, data.images_anywhere)
+    extra = read_file(config, data.holdout, data.limit, store)
     holdout = extra.items
     if {item.id for item in read.items} & {item.id for item in holdout}:  # rows without ids are numbered in both
         holdout = tuple(replace(item, id=f"holdout/{item.id}") for item in holdout)

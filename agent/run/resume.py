@@ -28,7 +28,8 @@ SCHEMA = 2
 
 #: What may differ between the configuration of a run and the one it is resumed with, besides what `_choices` sees to.
 _FREE = {
-    "": {"error_budget", "max_rounds", "patience"},
+    "": {"error_budget", "max_rounds", "patience", "control"},
+    "data": {"answers"},  # the items must not
     "teacher": {
         "base_url",
         "app",
@@ -47,6 +48,7 @@ _FREE = {
         "budget_usd",
         "prompts",  # their contents must not
     },
+    "student": {"max_unreadable"},
     "tuning": {"checkpoint_minutes", "gpus"},
     "pool": {"chroma_url"},
     # Not `serve` and `max_length`: the one rounds the weights, the other sets items aside.
@@ -130,6 +132,17 @@ def extends(path: Path, config: RunConfig) -> bool:
         return False
     last = rounds_made(path)
     return last < config.max_rounds and last - run.best < config.patience
+
+
+def controls_lacking(path: Path, config: RunConfig) -> list[int]:
+    """Rounds of the finished run in a folder whose control is wanted now and was never tried."""
+    run = RunRecords(path)
+    evaluated = [files.number for files in run.rounds if files.number and files.evaluation]
+    wanted = {"off": [], "kept": [run.best], "every": evaluated}.get(str(config.control), [config.control, run.best])
+    if run.state != "finished":
+        return []
+    made = {files.number for files in run.rounds if files.control.evaluation or files.control.record}
+    return [number for number in evaluated if number in wanted and number not in made]
 
 
 def rounds_made(path: Path) -> int:

@@ -24,7 +24,7 @@ def summary(run: Path) -> dict[str, Any]:
     not_kept = why_not_kept(records)
     return {
         "schema": 1,
-        "name": records.status.get("name", run.resolve().name),
+        "name": run.resolve().name,
         "state": records.state,
         "stop_reason": records.status.get("stop_reason"),
         "error": records.status.get("error"),

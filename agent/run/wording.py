@@ -1,6 +1,6 @@
 """Figures and outcomes in words, the same in the terminal and in the report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _REASONS = {
@@ -78,3 +78,17 @@ def dollars(cost: float | None) -> str:
     if cost is None:
         return "unknown"
     return f"${cost:,.2f}" if cost >= 0.01 or cost == 0 else f"${cost:.4f}"
+
+
+def left_out(sources: Sequence[Mapping[str, Any]]) -> str:
+    """What of a pool shows a validation item, by its sources (`source`, `excluded`, `of`)."""
+    found, of = (sum(row[key] for row in sources) for key in ("excluded", "of"))
+    said = f"{found:,} of the pool's {of:,} samples ({percent(found / of if of else 0)}) show an item of yours and are left out"
+    most = sorted((row for row in sources if row["excluded"]), key=lambda row: -row["excluded"])
+    if len(sources) < 2 or not most:
+        return said
+    parts = [
+        f"{row['source'] or 'no source'} {row['excluded']:,} of {row['of']:,} ({percent(row['excluded'] / row['of'])})"
+        for row in most[:8]
+    ]
+    return f"{said}: {', '.join(parts)}" + (f" and {len(most) - 8} more sources" if len(most) > 8 else "")

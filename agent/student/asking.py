@@ -10,7 +10,7 @@ from agent.student.decoding import Inputs, generate, greedy, score_shared, score
 from agent.student.engine import Reply, Request
 from retrieval.errors import DataError
 from retrieval.pool.images import read_image, scaled_down
-from training.data.chat import common_length, prompt_text, tokenise
+from training.data.chat import as_text, common_length, prompt_text, tokenise
 from training.data.rows import process
 from training.families.families import Family
 
@@ -74,11 +74,8 @@ class Asker:
         return readable, errors
 
     def _readable(self, request: Request, limit: int) -> "_Readable":
-        mark = getattr(self.processor, "image_token", None)
-        if mark and mark in request.prompt + request.prefix:
-            raise DataError(f"its text holds the model's image token {mark}; take it out")
         prompt = prompt_text(self.processor, request.prompt, len(request.images))
-        text = prompt + self.lead + request.prefix if request.prefix else prompt
+        text = prompt + self.lead + as_text(self.processor, request.prefix) if request.prefix else prompt
         length = len(tokenise(self.processor, text)) + limit  # images not counted yet
         if length > self.holds:
             answer = f" with an answer of {limit}" if limit else ""

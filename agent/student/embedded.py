@@ -48,8 +48,8 @@ class EmbeddedStudent:
     async def answer(
         self, requests: Sequence[Request], adapter: str | None = None, done: Collection[str] = ()
     ) -> AsyncIterator[Reply]:
-        """See `Student.answer`. An unreadable image, a text with the model's image token in it, or one that is longer than the
-        model, or than memory, holds gives an `error`. A batch that memory does not hold is asked in halves."""
+        """See `Student.answer`. An unreadable image, or a text that is longer than the model, or than memory, holds gives an
+        `error`. A batch that memory does not hold is asked in halves."""
         finished = frozenset(done)
         for batch in await self._run(self._batches, requests, self.config.batch_size):
             if all(request.id in finished for request in batch):

@@ -230,11 +230,12 @@ class Teacher:
         self, endpoint: Endpoint, question: ChatRequest, more: Sequence[dict[str, Any]], most: float
     ) -> Completion:
         """The endpoint's reply, written down and paid for."""
+        messages = await question.encoded()
         if question.schema is None:
-            reply = await endpoint.choose(question.messages())
+            reply = await endpoint.choose(messages)
         else:
             schema = json_schema(question.schema)
-            reply = await endpoint.chat(question.messages(), question.kind, schema, list(more))
+            reply = await endpoint.chat(messages, question.kind, schema, list(more))
         self._failures.end()
         self._ledger.enter(question.key(more), question.kind, self.scope, reply, most)
         return reply

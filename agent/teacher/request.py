@@ -1,5 +1,6 @@
 """What the teacher is asked: a question, and the chat request that is made of it."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,6 +55,10 @@ class ChatRequest:
         ]
         parts.append({"type": "text", "text": self._data})
         return [{"role": "system", "content": self._prompt}, {"role": "user", "content": parts}]
+
+    async def encoded(self) -> list[dict[str, Any]]:
+        """`messages`, made beside the event loop where there are images: a photo takes a second."""
+        return await asyncio.to_thread(self.messages) if self._images else self.messages()
 
     def text_bytes(self, more: Sequence[Mapping[str, Any]] = ()) -> int:
         """Bytes of all that is sent as text, the schema (which may be sent twice) included."""

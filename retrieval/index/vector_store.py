@@ -158,6 +158,12 @@ def _client(folder: Path, url: str | None) -> Any:
     return client
 
 
+def check_server(url: str) -> None:
+    """Raise PoolError if no Chroma server answers at an address."""
+    with _chroma_errors(url):
+        _greet(server_address(url))
+
+
 def _greet(address: str) -> None:
     """See that a Chroma server is there; its client would wait for ever for one that says nothing."""
     reply = httpx.get(f"{address}{_API}/heartbeat", timeout=_GREETING)

@@ -7,95 +7,145 @@ audio, tool calls.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
 from retrieval.errors import DataError
-from retrieval.pool.cells import choice_texts, first, list_of, one_or_list, utf8, with_choices
-from retrieval.pool.chats import UnusableError, chat_of, markers, message_text, read_chat, without_markers
-from retrieval.pool.image_folder import ImageFolder
-from retrieval.pool.records import Record, SetAside, iter_records
 from retrieval.pool.sample import Sample, Turn
+from retrieval.reading.cells import Choices, list_of, one_or_list, read_choices, utf8, with_choices
+from retrieval.reading.chats import (
+    UnusableError,
+    chat_of,
+    markers,
+    message_text,
+    read_chat,
+    with_earlier,
+    without_markers,
+)
+from retrieval.reading.image_folder import ImageFolder
+from retrieval.reading.inline import picture_of
+from retrieval.reading.names import ANSWER, CHOICES, ID, QUESTION, SEVERAL_IMAGES, SOURCE, SYSTEM, Row
+from retrieval.reading.records import Record, SetAside, iter_records
+from retrieval.reading.sources import image_folder
 from retrieval.storage.files import write_jsonl
-
-_QUESTION = ("question", "prompt", "instruction", "query")
-_ANSWER = ("answer", "response", "completion", "output")
-_SOURCE = ("source", "task_name", "dataset", "data_source")
+from retrieval.storage.order import seeded_hash
 
 
 @dataclass(frozen=True, slots=True)
 class PoolRow:
-    """A sample as the user's file has it: images are paths, or bytes where the file holds the pictures themselves."""
+    """A sample as the user's file has it: images are paths, or bytes where the file holds the pictures themselves. `columns` are
+    the fields that held something, `used` those of them that were made use of, `picture_like` others that look like a picture."""
 
     id: str
     where: str
     turns: tuple[Turn, ...]
     images: tuple[Path | bytes, ...]
     source: str
+    columns: tuple[str, ...] = ()
+    used: frozenset[str] = frozenset()
+    picture_like: tuple[str, ...] = ()
 
 
 def read_pool(path: Path, images: Path | None = None, anywhere: bool = False) -> Iterator[PoolRow | SetAside]:
     """Samples of a pool file (or folder of files) in its order; what cannot be used comes as SetAside.
 
+    An id that was there before gets a number (`7`, `7#2`, `7#3`): LLaVA's mix calls all conversations about a picture alike.
     `images` is the folder that image paths are relative to, by default that of the file; a sample whose image lies outside
     comes as SetAside, unless `anywhere`. Whether images exist is not looked at here. Raises DataError if the file is missing
     or not what its ending says.
     """
     folder = ImageFolder(image_folder(path, images), anywhere, "pool.images_anywhere")
+    distinct = Distinct()
     for number, record in enumerate(iter_records(path), 1):
-        yield record if isinstance(record, SetAside) else parse_record(record, folder, f"row-{number:08d}")
+        row = record if isinstance(record, SetAside) else parse_record(record, folder, f"row-{number:08d}")
+        yield replace(row, id=distinct(row.id)) if isinstance(row, PoolRow) else row
 
 
-def image_folder(path: Path, images: Path | None) -> Path:
-    """The folder that a pool's image paths are relative to."""
-    return images if images is not None else (path if path.is_dir() else path.parent)
+class Distinct:
+    """Gives each row an id of its own; in memory stand 8 bytes an id, and a count for those that come again."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+        self._counts: dict[int, int] = {}
+
+    def __call__(self, name: str) -> str:
+        """The name, or the name with the first number behind it that makes it another."""
+        given, key = name, id_key(name)
+        while id_key(name) in self._seen:
+            self._counts[key] = self._counts.get(key, 1) + 1
+            name = f"{given}#{self._counts[key]}"
+        self._seen.add(id_key(name))
+        return name
+
+
+def id_key(name: str) -> int:
+    """64 bits that stand for a sample's id."""
+    return seeded_hash(0, "id", name)
 
 
 def parse_record(record: Record, folder: ImageFolder, fallback_id: str) -> PoolRow | SetAside:
     """Read one record; `fallback_id` names it if it has no id."""
-    value = record.value
-    given = value.get("id")
+    row = Row(record.value)
+    given = row.first(*ID)
     name = utf8(str(given)) if isinstance(given, str | int) and str(given).strip() else fallback_id
     try:
+        if medium := row.medium():
+            raise UnusableError(f"it shows {medium}, and only pictures are read")
         inline: list[Any] = []
-        pairs = _pairs(value, inline)
-        named = list_of(first(value, "images")) or one_or_list(first(value, "image")) or inline
+        pairs = _pairs(row, inline)
+        named = pictures_named(row) or inline
         pictures = tuple(_picture(picture, folder) for picture in named)
         turns = _turns(pairs, bool(pictures))
     except UnusableError as error:
         return SetAside(name, record.where, str(error))
     except RecursionError:
         return SetAside(name, record.where, "its lists are nested too deeply")
-    source = next((utf8(value[key]) for key in _SOURCE if isinstance(value.get(key), str)), "")
-    return PoolRow(name, record.where, turns, pictures, source)
+    source = row.first(*SOURCE)
+    kept = utf8(source) if isinstance(source, str) else ""
+    columns = tuple(row.columns())
+    return PoolRow(name, record.where, turns, pictures, kept, columns, frozenset(row.used), tuple(row.picture_like()))
 
 
-def _pairs(value: dict[str, Any], inline: list[Any]) -> list[tuple[str, str]]:
+def pictures_named(row: Row) -> list[Any]:
+    """What a row names as its pictures; texts divided by `|` where its name says that there may be several."""
+    found = row.images()
+    return list_of(found) if row.named(*SEVERAL_IMAGES) is not None else one_or_list(found)
+
+
+def _pairs(row: Row, inline: list[Any]) -> list[tuple[str, str]]:
     """(question, answer) of every turn, whatever the format; images named inside messages are added to `inline`."""
-    if (chat := chat_of(value, inline)) is not None:
+    if (chat := chat_of(row, inline)) is not None:
         return chat
-    if isinstance(value.get("texts"), list):
-        turns = [turn for turn in value["texts"] if isinstance(turn, dict)]
+    if isinstance(texts := row.first("texts"), list):
+        turns = [turn for turn in texts if isinstance(turn, dict)]
         return [(message_text(turn.get("user")), message_text(turn.get("assistant"))) for turn in turns]
-    question = next((value[key] for key in _QUESTION if key in value), None)
-    answer = next((value[key] for key in _ANSWER if key in value), None)
+    question, answer = row.first(*QUESTION), row.first(*ANSWER)
     if isinstance(question, list) and isinstance(answer, list):
         return read_chat([*question, *answer], "prompt", inline)
     if question is None or answer is None:
-        raise UnusableError("no conversations, no messages, and no question with an answer")
-    return [(_plain_question(value, question), message_text(answer))]
+        fields = ", ".join(row.columns())
+        raise UnusableError(f"no conversations, no messages, and no question with an answer (its fields: {fields})")
+    pair = _plain_question(row, question), message_text(answer)
+    return with_earlier(pair, row.first("history"), row.first(*SYSTEM))
 
 
-def _plain_question(value: dict[str, Any], question: Any) -> str:
+def _plain_question(row: Row, question: Any) -> str:
     lines = [message_text(question)]
-    if isinstance(value.get("input"), str) and value["input"].strip():
-        lines.append(value["input"])
-    choices = choice_texts(first(value, "choices", "options"))
-    if len(choices) == 1 or len(choices) > len(ascii_uppercase):
-        raise UnusableError(f"it has {len(choices)} choice(s); 2 to {len(ascii_uppercase)} are understood")
-    return with_choices("\n".join(lines), choices)
+    if isinstance(given := row.first("input"), str) and given.strip():
+        lines.append(given)
+    choices = choices_of(row)
+    return with_choices("\n".join(lines), choices.texts)
+
+
+def choices_of(row: Row) -> Choices:
+    """The choices of a row, from a list or from columns of their own; none if it has none. Raises UnusableError."""
+    value = row.first(*CHOICES)
+    choices = read_choices(value if value is not None else row.choice_columns())
+    if choices.number == 1 or len(choices.texts) > len(ascii_uppercase):
+        raise UnusableError(f"it has {choices.number} choice(s); 2 to {len(ascii_uppercase)} are understood")
+    return choices
 
 
 def _turns(pairs: list[tuple[str, str]], has_images: bool) -> tuple[Turn, ...]:
@@ -113,17 +163,10 @@ def _turns(pairs: list[tuple[str, str]], has_images: bool) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
-def _picture(picture: Any, folder: ImageFolder) -> Path | bytes:
-    if isinstance(picture, dict):
-        picture = picture.get("bytes") or picture.get("path")
-    if isinstance(picture, bytes):
-        return picture
-    if not isinstance(picture, str) or not picture or "\0" in picture:
-        raise UnusableError("an image is neither a path nor a picture")
-    if picture.startswith(("http://", "https://", "data:")):
-        raise UnusableError("an image is an address, and those are not fetched; download the images and name files")
+def _picture(value: Any, folder: ImageFolder) -> Path | bytes:
+    picture = picture_of(value)
     try:
-        return folder.find(utf8(picture))
+        return picture if isinstance(picture, bytes) else folder.find(picture)
     except DataError as error:
         raise UnusableError(str(error)) from None
 

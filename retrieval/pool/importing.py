@@ -4,7 +4,7 @@
 
 The key is the digest of FORMAT and the pool's files, image folder, limit and seed, so a pool is imported once and shared by
 runs. It goes part by part; a killed import goes on after its last whole part, and the manifest comes last. In memory
-stand one part and a set entry per sample (to see ids that come twice, about 70 MB a million), never all texts or
+stand one part and a set entry per sample (to tell ids that come twice apart, about 70 MB a million), never all texts or
 images. Every image is decoded once, which finds the unreadable ones and gives the perceptual hash. Not covered: an
 image edited under an unchanged path after the import; delete the pool's folder then.
 """
@@ -23,9 +23,12 @@ import pyarrow as pa
 from filelock import FileLock
 
 from retrieval.errors import DataError, PoolError, first_line
-from retrieval.pool.formats import PoolRow, image_folder, read_pool
+from retrieval.pool.formats import PoolRow, id_key, read_pool
 from retrieval.pool.images import Fingerprint, ImageStore
-from retrieval.pool.records import SetAside, record_files
+from retrieval.pool.rationale import has_steps, parse_rationale
+from retrieval.reading.records import SetAside
+from retrieval.reading.sources import image_folder, record_files
+from retrieval.reading.understood import Columns
 from retrieval.storage.files import (
     clear_scratch,
     digest,
@@ -45,7 +48,9 @@ Progress = Callable[[int], None]
 #: pool.
 PART = 4096
 #: Version of the folder's layout and of how records are read (`retrieval.pool.formats`); part of a pool's key.
-FORMAT = 3
+FORMAT = 4
+#: Versions whose folders are read, the newest first: a run goes on with the pool that it began with.
+FORMATS = (4, 3)
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -76,16 +81,22 @@ def import_pool(
         with FileLock(folder / "lock"):
             if not (folder / "manifest.json").exists():
                 clear_scratch(folder)
-                totals = _import_parts(_drawn(path, images, limit, seed, anywhere), folder, path, on_progress)
-                write_json(folder / "manifest.json", {"schema": FORMAT, "key": key, **totals._asdict()})
+                found = _import_parts(_drawn(path, images, limit, seed, anywhere), folder, path, on_progress)
+                write_json(folder / "manifest.json", {"schema": FORMAT, "key": key, **found})
     return folder
 
 
 def find_pool(
-    path: Path, images: Path | None, store: Path, limit: int | None, seed: int, anywhere: bool = False
+    path: Path,
+    images: Path | None,
+    store: Path,
+    limit: int | None,
+    seed: int,
+    anywhere: bool = False,
+    version: int = FORMAT,
 ) -> Path | None:
     """The folder of a pool that has been imported whole, None if there is none. Raises DataError."""
-    folder = _pool_folder(path, store, pool_key(path, images, limit, seed, anywhere))
+    folder = _pool_folder(path, store, pool_key(path, images, limit, seed, anywhere, version))
     return folder if (folder / "manifest.json").exists() else None
 
 
@@ -98,17 +109,14 @@ def part_path(folder: Path, part: int, kind: str) -> Path:
     return folder / "parts" / f"{part:05d}.{kind}"
 
 
-def id_key(name: str) -> int:
-    """64 bits that stand for a sample's id."""
-    return seeded_hash(0, "id", name)
-
-
-def pool_key(path: Path, images: Path | None, limit: int | None, seed: int, anywhere: bool = False) -> str:
+def pool_key(
+    path: Path, images: Path | None, limit: int | None, seed: int, anywhere: bool = False, version: int = FORMAT
+) -> str:
     """What tells a pool from all others: the digest of its files, and how they are read. Raises DataError."""
     files = [[file.name, _digest_of(file)] for file in record_files(path)]
     folder = str(image_folder(path, images).resolve())
     return digest(
-        [FORMAT, files, folder, limit, seed if limit is not None else None, *(["anywhere"] if anywhere else [])]
+        [version, files, folder, limit, seed if limit is not None else None, *(["anywhere"] if anywhere else [])]
     )
 
 
@@ -123,46 +131,59 @@ def _digest_as_of(file: Path, size: int, changed: int) -> str:
     return file_digest(file)
 
 
-class _Totals(NamedTuple):
-    """How far an import has come: parts that are whole, records they hold, samples among them."""
+class _Kept(NamedTuple):
+    """A sample that is imported, and its pictures as they are stored."""
 
-    parts: int
-    records: int
-    samples: int
+    row: PoolRow
+    prints: list[Fingerprint]
+
+
+class _Totals(NamedTuple):
+    """How far an import has come: parts that are whole, records they hold, samples among them, and samples with a picture and
+    with steps among these."""
+
+    parts: int = 0
+    records: int = 0
+    samples: int = 0
+    pictures: int = 0
+    steps: int = 0
+
+    def and_part(self, report: dict[str, Any]) -> "_Totals":
+        """With one part more."""
+        return _Totals(self.parts + 1, *(mine + report[name] for name, mine in list(self._asdict().items())[1:]))
 
 
 def _import_parts(
     rows: Iterable[PoolRow | SetAside], folder: Path, path: Path, on_progress: Progress | None
-) -> _Totals:
-    seen: set[int] = set()
-    totals = _whole_parts(folder, seen)
+) -> dict[str, Any]:
+    """Import what is not imported yet; what the manifest says of all parts."""
+    totals, columns = _whole_parts(folder)
     store = ImageStore(folder / "images")
     stream = islice(rows, totals.records, None)
     while part := list(islice(stream, PART)):
-        kept, aside = _import_part(part, store, seen)
+        kept, aside = _import_part(part, store)
         if not kept and not totals.samples:
             more = f"; none of the first {len(aside)} records is a sample" if len(aside) > 1 else ""
             raise PoolError(f"{path} is no pool: {aside[0].where}: {aside[0].reason}{more}")
         os.sync()  # linked and copied images, before the part vouches for them
-        _write_part(folder, totals.parts, kept, aside)
-        totals = _Totals(totals.parts + 1, totals.records + len(part), totals.samples + len(kept))
+        report = _write_part(folder, totals.parts, kept, aside)
+        totals = totals.and_part(report)
+        columns.add(report["columns"], report["used"], report["picture_like"])
         if on_progress is not None:
             on_progress(totals.records)
     if not totals.samples:
         raise PoolError(f"{path} is no pool: it is empty")
-    return totals
+    return {**totals._asdict(), "unused": columns.unused, "picture_like": columns.pictures}
 
 
-def _whole_parts(folder: Path, seen: set[int]) -> _Totals:
-    """Parts that an earlier, killed import left whole; their ids go into `seen`."""
-    parts = records = samples = 0
-    while part_path(folder, parts, "json").exists() and part_path(folder, parts, "arrow").exists():
-        records += read_json(part_path(folder, parts, "json"))["records"]
-        keys = read_part(folder, parts)["key"].to_pylist()
-        seen.update(keys)
-        samples += len(keys)
-        parts += 1
-    return _Totals(parts, records, samples)
+def _whole_parts(folder: Path) -> tuple[_Totals, Columns]:
+    """Parts that an earlier, killed import left whole."""
+    totals, columns = _Totals(), Columns()
+    while part_path(folder, totals.parts, "json").exists() and part_path(folder, totals.parts, "arrow").exists():
+        report = read_json(part_path(folder, totals.parts, "json"))
+        totals = totals.and_part(report)
+        columns.add(report["columns"], report["used"], report["picture_like"])
+    return totals, columns
 
 
 def read_part(folder: Path, part: int) -> pa.Table:
@@ -204,18 +225,14 @@ def _drawn(
 
 
 def _tickets(path: Path, images: Path | None, seed: int, anywhere: bool) -> Iterator[tuple[int, int]]:
-    """(seeded hash, place) of the first record of each id."""
-    seen: set[int] = set()
+    """(seeded hash, place) of each sample."""
     for place, row in enumerate(read_pool(path, images, anywhere)):
-        if isinstance(row, PoolRow) and (key := id_key(row.id)) not in seen:
-            seen.add(key)
+        if isinstance(row, PoolRow):
             yield seeded_hash(seed, "limit", row.id), place
 
 
-def _import_part(
-    rows: list[PoolRow | SetAside], store: ImageStore, seen: set[int]
-) -> tuple[list[dict[str, Any]], list[SetAside]]:
-    """Arrow rows of the samples that are usable, and the rest with reasons; `seen` gains the ids of the former."""
+def _import_part(rows: list[PoolRow | SetAside], store: ImageStore) -> tuple[list[_Kept], list[SetAside]]:
+    """The samples that are usable, with their pictures, and the rest with reasons."""
     prints = _store_all(store, rows)
     kept, aside = [], []
     for row in rows:
@@ -223,13 +240,10 @@ def _import_part(
             aside.append(row)
             continue
         found = [prints[image] for image in row.images]
-        key = id_key(row.id)
-        reason = f"another sample before it has the id {row.id!r}" if key in seen else _first_fault(found)
-        if reason:
+        if reason := _first_fault(found):
             aside.append(SetAside(row.id, row.where, reason))
         else:
-            seen.add(key)
-            kept.append(_arrow_row(row, key, [image for image in found if isinstance(image, Fingerprint)]))
+            kept.append(_Kept(row, [image for image in found if isinstance(image, Fingerprint)]))
     return kept, aside
 
 
@@ -252,23 +266,38 @@ def _store(store: ImageStore, image: Path | bytes) -> Fingerprint | str:
         return str(error)
 
 
-def _arrow_row(row: PoolRow, key: int, prints: list[Fingerprint]) -> dict[str, Any]:
+def _arrow_row(kept: _Kept) -> dict[str, Any]:
+    row = kept.row
     return {
         "id": row.id,
-        "key": key,
+        "key": id_key(row.id),
         "questions": [turn.question for turn in row.turns],
         "answers": [turn.answer for turn in row.turns],
-        "images": [found.name for found in prints],
-        "phashes": [found.phash for found in prints],
+        "images": [found.name for found in kept.prints],
+        "phashes": [found.phash for found in kept.prints],
         "source": row.source,
     }
 
 
-def _write_part(folder: Path, part: int, kept: list[dict[str, Any]], aside: list[SetAside]) -> None:
+def _write_part(folder: Path, part: int, kept: list[_Kept], aside: list[SetAside]) -> dict[str, Any]:
+    """Write a part; its report."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, SCHEMA) as writer:
-        writer.write_table(pa.Table.from_pylist(kept, schema=SCHEMA))
+        writer.write_table(pa.Table.from_pylist([_arrow_row(each) for each in kept], schema=SCHEMA))
     write_bytes(part_path(folder, part, "arrow"), sink.getvalue().to_pybytes())
     rows = [{"id": row.id, "where": row.where, "reason": row.reason} for row in aside]
-    report = {"schema": 1, "records": len(kept) + len(rows), "set_aside": rows}
+    columns = dict.fromkeys(name for each in kept for name in each.row.columns)
+    like = dict.fromkeys(name for each in kept for name in each.row.picture_like)
+    report = {
+        "schema": 2,
+        "records": len(kept) + len(rows),
+        "samples": len(kept),
+        "pictures": sum(bool(each.prints) for each in kept),
+        "steps": sum(has_steps(parse_rationale(each.row.turns[-1].answer).steps) for each in kept),
+        "columns": list(columns),
+        "picture_like": list(like),
+        "used": sorted(frozenset().union(*(each.row.used for each in kept))),
+        "set_aside": rows,
+    }
     write_bytes(part_path(folder, part, "json"), json.dumps(report).encode())
+    return report

@@ -4,29 +4,32 @@ In memory stand, for each sample, 16 bytes by which ids are looked up. The parts
 `datasets.Dataset.from_file` reads them. See `retrieval.pool.importing` for the folder and how it is made.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from retrieval.errors import DataError, PoolError
+from retrieval.pool.formats import id_key
 from retrieval.pool.images import Fingerprint, ImageStore
 from retrieval.pool.importing import (
     FORMAT,
+    FORMATS,
     SCHEMA,
     Progress,
     find_pool,
     forget_damaged,
-    id_key,
     import_pool,
     part_path,
     pool_key,
     read_part,
 )
-from retrieval.pool.records import SetAside
 from retrieval.pool.sample import Sample, Turn
+from retrieval.reading.records import SetAside
+from retrieval.reading.understood import no_picture_words, or_none, set_aside_words, some_of
 from retrieval.storage.files import read_json
 
 
@@ -40,6 +43,7 @@ class Pool:
         self.key: str = manifest["key"]
         #: How many records of the user's file could not be used.
         self.set_aside_count: int = manifest["records"] - manifest["samples"]
+        self._manifest = manifest
         self._parts: int = manifest["parts"]
         self._store = ImageStore(folder / "images")
         self._table = _map_parts(folder, self._parts)
@@ -61,15 +65,24 @@ class Pool:
         on_progress: Progress | None = None,
         anywhere: bool = False,
         say: Callable[[str], None] | None = None,
+        version: int = FORMAT,
     ) -> Self:
         """Import a pool into a folder of its own under `store`, or open it if that is done. Safe to repeat and to kill.
 
         Samples whose images lie outside `images` (by default the file's folder) are set aside, unless `anywhere`.
         `limit` keeps so many samples, drawn at random by `seed`, less those that must be set aside.
         `on_progress(records)` is called after each part. A pool that was imported and is damaged is imported again from
-        the first damaged part on; `say` gets a sentence about it. Raises PoolError if the file is no pool, StorageError
-        if there is no room.
+        the first damaged part on; `say` gets a sentence about it. One that an older `version` imported is only opened: its
+        records would be read otherwise now. Raises PoolError if the file is no pool, StorageError if there is no room.
         """
+        if version != FORMAT:
+            found = cls.find(path, images, store, limit, seed, anywhere, version)
+            if found is None:
+                raise PoolError(
+                    f"the pool that an older version imported from {path} is not in {store} any more; put its folder back, or "
+                    "start over with --if-exists delete"
+                )
+            return found
 
         def imported() -> Path:
             return import_pool(path, images, store, limit, seed, on_progress, anywhere)
@@ -100,19 +113,27 @@ class Pool:
         limit: int | None = None,
         seed: int = 0,
         anywhere: bool = False,
+        version: int = FORMAT,
     ) -> Self | None:
         """The pool that `build` would open, None if it has not been imported yet. Changes nothing. Raises PoolError."""
         try:
-            folder = find_pool(path, images, store, limit, seed, anywhere)
+            folder = find_pool(path, images, store, limit, seed, anywhere, version)
         except DataError as error:
             raise PoolError(str(error)) from None
         return cls(folder) if folder else None
 
     @staticmethod
-    def key_of(path: Path, images: Path | None, limit: int | None = None, seed: int = 0, anywhere: bool = False) -> str:
+    def key_of(
+        path: Path,
+        images: Path | None,
+        limit: int | None = None,
+        seed: int = 0,
+        anywhere: bool = False,
+        version: int = FORMAT,
+    ) -> str:
         """The `key` that the pool `build` makes has, from its files alone. Raises PoolError."""
         try:
-            return pool_key(path, images, limit, seed, anywhere)
+            return pool_key(path, images, limit, seed, anywhere, version)
         except DataError as error:
             raise PoolError(str(error)) from None
 
@@ -130,6 +151,22 @@ class Pool:
         for part in range(self._parts):
             for row in read_json(part_path(self.folder, part, "json"))["set_aside"]:
                 yield SetAside(**row)
+
+    def understood(self) -> list[str]:
+        """What was understood of the user's file, a line each: first what there is, then what was set aside and why, then what
+        may be a mistake. Of a pool that an older version imported, less."""
+        found = self._manifest
+        parts = [f"{len(self):,} samples"]
+        if "pictures" in found:
+            parts += [f"{or_none(found['pictures'])} with a picture"]
+            parts += [f"{or_none(found['steps'])} with an answer in steps"]
+        unused = found.get("unused", [])
+        lines = [", ".join(parts) + (f"; not used: {some_of(unused)}" if unused else "")]
+        if self.set_aside_count:
+            lines += set_aside_words(list(self.set_aside))
+        if found.get("picture_like") and not found["pictures"]:
+            lines.append(no_picture_words(found["picture_like"], "sample"))
+        return lines
 
     @property
     def images(self) -> Path:
@@ -188,6 +225,14 @@ class Pool:
                 found[at] = "\n".join(questions)
         return found
 
+    def sources(self, ids: Collection[str]) -> list[dict[str, Any]]:
+        """Of each source ("" for samples without one): `source`, how many of those samples it has (`excluded`), `of` how many."""
+        named = pc.fill_null(self._table["source"], "")
+        mine = named.filter(pc.is_in(self._table["id"], value_set=pa.array(list(ids), pa.string())))
+        some = {row["values"]: row["counts"] for row in mine.value_counts().to_pylist()}
+        every = sorted((row["values"], row["counts"]) for row in named.value_counts().to_pylist())
+        return [{"source": name, "excluded": some.get(name, 0), "of": count} for name, count in every]
+
     def fingerprints(self) -> Iterator[tuple[str, list[Fingerprint], list[str]]]:
         """Id, image fingerprints and the questions of the turns of each sample, in order."""
         columns = ["id", "images", "phashes", "questions"]
@@ -200,7 +245,7 @@ class Pool:
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = read_json(folder / "manifest.json")
-        if manifest["schema"] != FORMAT:
+        if manifest["schema"] not in FORMATS:
             raise PoolError(f"{folder} was imported by another version of gaptutor; delete it and it is imported again")
         return dict(manifest)
     except (DataError, KeyError, TypeError):

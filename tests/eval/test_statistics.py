@@ -80,9 +80,9 @@ def test_a_run_goes_on_while_rounds_get_better_and_stops_after_patience() -> Non
     first, better, best = "0" * 40, "1" * 15 + "0" * 25, "1" * 35 + "0" * 5
     assert plateau(rounds_of(first), 0.05, 2).stop is False
     now = plateau(rounds_of(first, better, best), 0.05, 2)
-    assert (now.best_round, now.since_best, now.stop) == (2, 0, False)
+    assert (now.best_round, now.stop) == (2, False)
     end = plateau(rounds_of(first, better, best, better, best), 0.05, 2)
-    assert (end.best_round, end.since_best, end.stop) == (2, 2, True)
+    assert (end.best_round, end.stop) == (2, True)
     assert end.tests[0] is None
     assert [test.n for test in end.tests[1:] if test] == [40] * 4
 

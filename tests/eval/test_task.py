@@ -96,7 +96,7 @@ def test_conversations_give_question_image_and_final_answer(folder: Path) -> Non
 
 def test_a_marker_inside_a_question_stays_part_of_what_is_asked(folder: Path) -> None:
     row = {"question": "<image>\n<image> Is <image> like image 1?<image>", "answer": "no", "images": ["a.png"] * 4}
-    assert load_items(jsonl(folder, row)).items[0].question == "Is image 3 like image 1?"
+    assert load_items(jsonl(folder, row)).items[0].question == "image 2 Is image 3 like image 1?image 4"
     text = {"question": "Is <image> a tag?", "answer": "yes"}
     assert load_items(jsonl(folder, text)).items[0].question == "Is <image> a tag?"
 
@@ -154,7 +154,7 @@ def test_a_conversation_is_read_as_a_pool_reads_it(folder: Path, row: dict[str, 
         ('"red"', "not a JSON object but a text"),
         ("7", "not a JSON object but a number"),
         ({**GOOD, "question": "  "}, "question is missing or empty"),
-        ({"id": "bad", "prompt": "?", "answer": "x"}, "fields: id, prompt, answer"),
+        ({"id": "bad", "words": "?", "answer": "x"}, "fields: id, words, answer"),
         ({**GOOD, "answer": ""}, "answer is missing or empty"),
         ({**GOOD, "answer": "green", "choices": ["red", "blue"]}, "“green” is none of its 2 choices"),
         ({**GOOD, "answer": "C", "choices": ["red", "blue"]}, "“C” is none of its 2 choices"),
@@ -166,10 +166,13 @@ def test_a_conversation_is_read_as_a_pool_reads_it(folder: Path, row: dict[str, 
         ({**GOOD, "image": "https://example.org/a.png"}, "download it"),
         ({**GOOD, "image": "~nosuchuser/a.png"}, "no such user"),
         ({**GOOD, "image": "a" * 5000}, "File name too long"),
-        ({**GOOD, "choices": "[" * 200_000}, "nested too deeply"),
-        ({**GOOD, "id": "first"}, "already that of items.jsonl, line 1"),
+        ({**GOOD, "choices": "[" * 50_000}, "nested too deeply"),
+        ({**GOOD, "id": "first"}, "it is items.jsonl, line 1 once more"),
         ({"id": "c", "conversations": [{"from": "human", "value": "?"}]}, "last question has no answer"),
-        ({"id": "c", "conversations": [{"from": "robot", "value": "?"}] * 2}, "user and assistant, not 'robot'"),
+        (
+            {"id": "c", "conversations": [{"from": "robot", "value": "?"}] * 2},
+            "a message is of 'robot'",
+        ),
         ({"id": "c", "conversations": [{"from": w, "value": w} for w in ("user", "gpt") * 2]}, "has 2 questions"),
         ({"id": "c", "conversations": ["hello"]}, "no list of messages"),
         ({"question": "<image>\nWhat?", "answer": "x"}, "names no image"),
@@ -184,15 +187,20 @@ def test_a_bad_item_is_set_aside_with_a_reason_and_the_rest_goes_on(folder: Path
     assert "\n" not in reason
 
 
-def test_pictures_inside_a_parquet_table_are_named_as_the_reason(folder: Path) -> None:
+def test_pictures_inside_a_table_are_written_to_files(folder: Path) -> None:
+    held = (folder / "b.png").read_bytes()
     rows = [
         {"question": "q", "answer": "a", "image": {"bytes": b"PNG", "path": None}},
         {"question": "q", "answer": "a", "image": {"bytes": None, "path": "a.png"}},
+        {"question": "q", "answer": "a", "image": {"bytes": held, "path": "away/b.png"}},
     ]
     pq.write_table(pa.Table.from_pylist(rows), folder / "items.parquet")
-    found = load_items(folder / "items.parquet")
-    assert [item.id for item in found.items] == ["row-2"]
-    assert "stored inside the table" in found.set_aside[0].reason
+    found = load_items(folder / "items.parquet", store=folder / "kept")
+    assert [item.id for item in found.items] == ["row-2", "row-3"]
+    assert "not an image" in found.set_aside[0].reason
+    (kept,) = found.items[1].images
+    assert kept.read_bytes() == held
+    assert kept.is_relative_to(folder / "kept")
 
 
 @pytest.mark.parametrize(
@@ -203,8 +211,7 @@ def test_pictures_inside_a_parquet_table_are_named_as_the_reason(folder: Path) -
         ("items.json", b'[{"question": "a"', "not JSON"),
         ("items.csv", b"picture,label\na.png,red\n", "fields: picture, label"),
         ("items.csv", b"question,answer\n\xff\xfe,red\n", "UTF-8"),
-        ("items.csv", b"question;answer\nHow many?;3\n", "divided by semicolons; save it with commas"),
-        ("items.csv", b"question;answer\nHow many, then?;3\n", "divided by semicolons; save it with commas"),
+        ("items.csv", b"question,answer,Answer,answer\nHow many?,3,4,5\n", "two columns called 'answer'"),
         ("items.json", b'{"data": ' + b"[" * 200_000, "line 1: not JSON"),
         ("items.jsonl", b"", "is empty"),
         ("items.jsonl", b"{}\n{}\n", "none of its 2 items can be read; the first, items.jsonl, line 1"),

@@ -15,7 +15,7 @@ from tests.small_models import SMALL
 from tests.small_models.fixtures import Made, tuning_job
 from training import tune
 from training.data.batches import Encoded
-from training.data.chat import ChatFormat
+from training.data.chat import ChatFormat, as_text
 from training.data.collate import Collator
 from training.data.rows import prepare
 from training.families.families import (
@@ -91,6 +91,16 @@ def test_a_sample_gets_the_same_logits_in_a_batch_as_alone(
     batch = encoded(loaded, samples, tmp_path)
     for sample, together in zip(batch, logits(loaded, batch), strict=True):
         torch.testing.assert_close(together, logits(loaded, [sample])[0], atol=1e-4, rtol=1e-4)
+
+
+def test_no_text_holds_a_special_token(loaded: tuple[Any, Any]) -> None:
+    """Not even where a user writes about one."""
+    _, processor = loaded
+    tokenizer = processor.tokenizer
+    special = {number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    assert special
+    text = as_text(processor, " and ".join(special.values()) + "".join(special.values()))
+    assert not special.keys() & set(tokenizer(text, add_special_tokens=False).input_ids)
 
 
 def test_no_word_of_an_answer_sees_those_after_it(

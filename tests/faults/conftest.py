@@ -28,7 +28,7 @@ SMALL = {
     "alpha": 0.9,
     "control": "every",
     "data": {"limit": 24},
-    "student": {"rationale_prompt": "{question}"},
+    "student": {"rationale_prompt": "{question}", "max_unreadable": 1},
     "selection": {"budget": 24},
     "tuning": {"epochs": 3, "batch_size": 8, "checkpoint_minutes": 0.001},
 }

@@ -32,7 +32,7 @@ POOL, PER_REQUEST, CONCURRENCY = DRAWN + 1, 8, 3
 SETTINGS: dict[str, Any] = {
     "max_rounds": 1,
     "data": {"limit": 8},
-    "student": {"rationale_prompt": "{question}"},
+    "student": {"rationale_prompt": "{question}", "max_unreadable": 1},
     "diagnosis": {"per_request": PER_REQUEST},
     "selection": {"budget": 24, "search": "fused"},
 }

@@ -149,27 +149,27 @@ def test_pictures_inside_a_parquet_file_come_as_bytes(tmp_path: Path) -> None:
     [
         ({"text": "hello"}, "no conversations"),
         ({"conversations": []}, "no conversations"),
-        ({"conversations": [{"from": "system", "value": "Be brief."}]}, "without messages"),
+        ({"conversations": [{"from": "system", "value": "Be brief."}]}, "in which nothing is asked"),
         ({"conversations": "[" * 100_000}, "nested too deeply"),
-        ({"question": "q", "choices": "[" * 100_000, "answer": "a"}, "nested too deeply"),
-        ({"question": "q", "answer": math.nan}, "no text"),
+        ({"question": "q", "choices": "[" * 50_000, "answer": "a"}, "nested too deeply"),
+        ({"question": "q", "answer": math.nan}, "no question with an answer (its fields: id, question)"),
         ({"conversations": "hello"}, "no list of messages"),
         ({"conversations": [_ASKED]}, "has no answer"),
-        ({"image": "a.png", "conversations": [_SAID, _ASKED]}, "alternate"),
-        ({"messages": [{"role": "user", "content": "q"}, {"role": "tool", "content": "x"}]}, "alternate"),
+        ({"image": "a.png", "conversations": [_SAID, _ASKED]}, "has no answer"),
+        ({"messages": [{"role": "user", "content": "q"}, {"role": "tool", "content": "x"}]}, "a message of a tool"),
         ({"messages": [{"role": "user", "content": 1.5j.imag}, {"role": "assistant", "content": None}]}, "no text"),
         ({"conversations": [_ASKED, _SAID]}, "names no image"),
         ({"question": " ", "answer": "a"}, "empty question"),
         ({"image": "a.png", "question": "<image>", "answer": "a"}, "empty question"),
-        ({"question": "q", "answer": ""}, "empty answer"),
+        ({"question": "q", "answer": " "}, "empty answer"),
         ({"question": "q", "answer": "a", "image": 3}, "neither a path nor a picture"),
         ({"question": "q", "answer": "a", "image": "https://example.org/a.png"}, "download"),
-        ({"texts": []}, "without turns"),
+        ({"texts": [{}, 3]}, "no text"),
         ({"question": "q", "choices": ["one"], "answer": "one"}, "1 choice"),
         (_shown({"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}), "not fetched"),
-        (_shown({"type": "image_url", "image_url": "data:image/png;base64,AAAA"}), "not fetched"),
+        (_shown({"type": "image_url", "image_url": "data:image/png;base64,AAAAA"}), "in base64 is cut off or damaged"),
         (_shown({"type": "image_url", "image_url": None}), "names no image"),
-        (_shown({"type": "video", "video": "a.mp4"}), "neither text nor an image"),
+        (_shown({"type": "video", "video": "a.mp4"}), "it shows a video"),
     ],
 )
 def test_what_is_no_sample_is_set_aside_with_the_reason(tmp_path: Path, row: dict[str, Any], reason: str) -> None:
@@ -197,6 +197,23 @@ PINNED: list[dict[str, Any]] = [
     {"conversations": None, "messages": [], "question": "q", "answer": 5.0},
     {"image": "a.png", "conversations": [{"from": "system", "value": "Be brief."}, _ASKED, _SAID]},
     {"question": "half \ud800", "answer": "a", "id": "\ud800", "source": "\ud800"},
+    {
+        "id": 7,
+        "image_path": "a.png",
+        "query": "<image> is older than <image 2>?",
+        "response": "no",
+        "history": [["q", "a"]],
+    },
+    {
+        "id": 7,
+        "Image_1": "a.png",
+        "image_2": "b.png",
+        "prompt": "Which?",
+        "A": "left",
+        "B": None,
+        "C": "right",
+        "answer": "C",
+    },
 ]
 
 
@@ -214,7 +231,7 @@ def test_records_are_read_as_the_version_in_the_pools_key_says(tmp_path: Path) -
         else row.reason
         for row in read_pool(path)
     ]
-    assert (FORMAT, digest(rows)[:16]) == (3, "7435072b6651bd57"), (
+    assert (FORMAT, digest(rows)[:16]) == (4, "9d10772876f2b0c2"), (
         "records are read otherwise than before: raise FORMAT, so that no pool of the old reading is found again, "
         "and write the new pair here"
     )

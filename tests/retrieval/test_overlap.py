@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from retrieval import Pool, overlap
-from retrieval.pool.cells import with_choices
 from retrieval.pool.images import Fingerprint
 from retrieval.pool.overlap import wordings
+from retrieval.reading.cells import with_choices
 from tests.retrieval.conftest import MakePool, draw_scene, llava_row
 
 
@@ -102,6 +102,9 @@ def test_validation_images_that_cannot_be_read_are_passed_over(pool: Pool, tmp_p
 
 class _Many:
     """A pool of so many samples, each with an image of its own, that are made as they are asked for."""
+
+    def __len__(self) -> int:
+        return 20_000
 
     def fingerprints(self) -> Iterator[tuple[str, list[Fingerprint], list[str]]]:
         for number in range(20_000):

@@ -90,18 +90,17 @@ def test_bad_rows_are_set_aside_with_their_place_and_the_rest_is_kept(make_pool:
     other = json.dumps(llava_row(1, "Another question?", image=False))
     _rewrite(tmp_path / "bad.jsonl", rows[0], "{broken", *rows[1:], other, '{"id": "x", "text": "hello"}')
     pool = Pool.build(tmp_path / "bad.jsonl", None, tmp_path / "store")
-    assert pool.ids == ["s001", "s005"]
+    assert pool.ids == ["s001", "s005", "s001#2"]
     aside = {row.where: (row.id, row.reason) for row in pool.set_aside}
     assert {where: name for where, (name, _) in aside.items()} == {
         "bad.jsonl, line 2": "",
         "bad.jsonl, line 3": "s002",
         "bad.jsonl, line 4": "s003",
         "bad.jsonl, line 5": "s004",
-        "bad.jsonl, line 7": "s001",
         "bad.jsonl, line 8": "x",
     }
     assert pool.set_aside_count == len(aside)
-    for line, reason in ((3, "no such image"), (4, "truncated"), (5, "empty"), (7, "the id 's001'"), (8, "no conv")):
+    for line, reason in ((3, "no such image"), (4, "truncated"), (5, "empty"), (8, "no conv")):
         assert reason in aside[f"bad.jsonl, line {line}"][1]
 
 
@@ -168,8 +167,8 @@ def test_an_import_killed_between_parts_goes_on_and_ends_as_an_unbroken_one(
     assert seen == [32]
     unbroken = Pool.build(path, None, tmp_path / "unbroken")
     assert _tree(killed.folder) == _tree(unbroken.folder)
-    assert len(killed) == 30
-    assert [row.where for row in killed.set_aside] == ["pool.jsonl, line 13", "pool.jsonl, line 32"]
+    assert (len(killed), killed.ids[-1]) == (31, f"{killed.ids[2]}#2")
+    assert [row.where for row in killed.set_aside] == ["pool.jsonl, line 13"]
 
 
 def test_a_damaged_pool_says_which_folder_to_delete(make_pool: MakePool, tmp_path: Path) -> None:

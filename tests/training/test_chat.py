@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from retrieval.errors import DataError, TuningError
+from retrieval.errors import TuningError
 from tests.tiny_student import TEMPLATE
 from training.data.chat import IGNORED, ChatFormat
 from training.data.rows import process
@@ -72,6 +72,17 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(processor: Any) -> No
         ChatFormat(processor, STOPS)
 
 
-def test_a_text_with_the_image_token_in_it_is_refused(processor: Any) -> None:
-    with pytest.raises(DataError, match="<image>"):
-        ChatFormat(processor, STOPS).speak([("Look: <image>", "yes")], 1)
+@given(
+    st.lists(
+        st.sampled_from(["<image>", "</s>", "<s>", "<pad>", "<", ">", "/s", "image", " ", "\n", "a"]), max_size=12
+    ).map("".join)
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+def test_a_special_token_written_as_text_is_text(processor: Any, text: str) -> None:
+    turns = [(f"What is {text}?", f"It is {text}.")]
+    ids, labels = read(processor, turns, 1)
+    plain, _ = read(processor, [("What is?", "It is.")], 1)
+    special = set(processor.tokenizer.all_special_ids) | {processor.image_token_id}
+    assert [token for token in ids if token in special] == [token for token in plain if token in special]
+    said = spoken_by_labels(processor, labels).removesuffix("</s>")
+    assert said.replace(" ", "") == turns[0][1].replace(" ", ""), "nothing but spaces is added"

@@ -29,12 +29,11 @@ def test_samples_that_cannot_be_used_are_set_aside_with_the_reason(student: Path
         {"id": "broken", "turns": [["Which?", "red"]], "images": [str(broken)]},
         {"id": "missing", "turns": [["Which?", "red"]], "images": [str(tmp_path / "none.png")]},
         {"id": "long", "turns": [["Which?" * 40, "red"]], "images": [picture]},
-        {"id": "marked", "turns": [["<image> Which?", "red"]], "images": [picture]},
     ]
     data, _, _ = encode(student, rows, tmp_path)
     assert [sample.id for sample in data.samples] == ["good", "text"]
     reasons = {one.sample: one.reason for one in data.set_aside}
-    assert set(reasons) == {"broken", "missing", "long", "marked"}
+    assert set(reasons) == {"broken", "missing", "long"}
     assert "broken.png" in reasons["broken"]
     assert "max_length" in reasons["long"]
 

@@ -1,6 +1,8 @@
 """Turns of a conversation as the model's chat template writes them, and which of their tokens the loss reads."""
 
+import re
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -24,6 +26,22 @@ class Spoken(NamedTuple):
 def prompt_text(processor: Any, prompt: str, images: int) -> str:
     """A user's turn with its images before it, up to where the model begins to speak."""
     return _render(processor, [(prompt, None)], images)
+
+
+def as_text(processor: Any, text: str) -> str:
+    """A text in which none of the model's special tokens stands: where a user writes one, a space behind its first character
+    keeps it text, in serving and tuning alike. Otherwise a question about `<image>` shows a picture that is not there, and one
+    about `</s>` ends where it names it."""
+    found = _special(processor.tokenizer, getattr(processor, "image_token", None))
+    return found.sub(lambda token: f"{token[0][0]} {token[0][1:]}", text) if found else text
+
+
+@lru_cache(maxsize=8)
+def _special(tokenizer: Any, image_token: str | None) -> re.Pattern[str] | None:
+    added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+    names = {name.strip() for name in (*tokenizer.all_special_tokens, *added, image_token or "")}
+    longest_first = sorted((name for name in names if len(name) > 1), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
 
 def answer_lead(processor: Any) -> str:
@@ -59,11 +77,7 @@ class ChatFormat:
         self._closes = any(token in stops for token in tokenise(processor, "".join(probe))[-3:])
 
     def speak(self, turns: Sequence[tuple[str, str]], images: int) -> Spoken:
-        """Render a whole conversation. Raises TuningError if the template rewrites earlier turns, DataError if a text
-        holds the model's image token."""
-        mark = getattr(self.processor, "image_token", None)
-        if mark and any(mark in part for turn in turns for part in turn):
-            raise DataError(f"its text holds the model's image token {mark}")
+        """Render a whole conversation. Raises TuningError if the template rewrites earlier turns."""
         pieces: list[str] = []
         for number in range(len(turns)):
             given, said = self._given_and_said(turns, number, images)
@@ -110,9 +124,10 @@ def _render(processor: Any, turns: Sequence[tuple[str, str | None]], images: int
     messages: list[dict[str, Any]] = []
     for number, (prompt, answer) in enumerate(turns):
         content = [{"type": "image"}] * images if number == 0 else []
-        messages.append({"role": "user", "content": [*content, {"type": "text", "text": prompt}]})
+        messages.append({"role": "user", "content": [*content, {"type": "text", "text": as_text(processor, prompt)}]})
         if answer is not None:
-            messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+            said = as_text(processor, answer)
+            messages.append({"role": "assistant", "content": [{"type": "text", "text": said}]})
     rendered: str = processor.apply_chat_template(messages, add_generation_prompt=turns[-1][1] is None, tokenize=False)
     return rendered
 

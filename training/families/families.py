@@ -128,6 +128,10 @@ def resolve_dtype(name: str) -> torch.dtype:
     return torch.bfloat16 if quick else torch.float32
 
 
+class HubAwayError(ConfigError):
+    """Whether the hub has a model cannot be told from here."""
+
+
 def check_model(model: str) -> None:
     """Raise ConfigError if `model` is no model folder and no name of a model that was fetched before or that the hub has."""
     path = Path(model)
@@ -154,7 +158,7 @@ def _check_on_hub(model: str) -> None:
             f"{model} is neither a folder here nor a model on the hub (or a private one: set HF_TOKEN); set student.model to one"
         ) from None
     except (OSError, HTTPError) as error:
-        raise ConfigError(
+        raise HubAwayError(
             f"{model} is no folder here and was not fetched before, and the hub cannot be asked ({first_line(error)}); "
             "set student.model to a model folder"
         ) from None

@@ -15,7 +15,7 @@ from peft import PeftModel
 from retrieval.errors import DataError
 from retrieval.pool.images import read_image, scaled_down
 from retrieval.storage.files import read_json, write_json
-from training.data.chat import answer_lead, common_length, prompt_text, tokenise
+from training.data.chat import answer_lead, as_text, common_length, prompt_text, tokenise
 from training.data.rows import process
 from training.families.fused import unfuse
 
@@ -61,7 +61,7 @@ def _probe(model: PeftModel, processor: Any, row: dict[str, Any], image_pixels: 
     (prompt, answer), images = row["turns"][0], row["images"]
     lead = answer_lead(processor)
     given = prompt_text(processor, prompt, len(images))
-    answer = _shortened(processor, answer)
+    answer = _shortened(processor, as_text(processor, answer))
     tail = _tail(processor, given, lead + answer)
     pictures = [scaled_down(read_image(Path(image)), image_pixels) for image in images]
     inputs = process(processor, [given + lead + answer], [pictures], [len(tail)])

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from rich.markup import escape
 
 from agent.evaluation.answering import answer_sets
+from agent.loop.data import ensure_data
 from agent.loop.node import Update, node
 from agent.loop.notes import note_figures
 from agent.loop.state import State
@@ -18,7 +19,7 @@ from retrieval.selection.random import select_random
 from retrieval.storage.files import read_jsonl, read_object, write_json, write_jsonl
 
 
-@node()
+@node(reads="nothing")
 async def control(context: Context, state: State) -> Update:
     """Make the control of the rounds that want one: the kept round after the last one, or every round as it is decided.
 
@@ -39,13 +40,14 @@ async def control(context: Context, state: State) -> Update:
 
 
 def _rounds(context: Context, state: State) -> list[int]:
-    match context.config.control:
-        case "every":
-            return list(range(1, len(state["accuracies"])))
-        case "kept" if state["stop_reason"] and state["best_round"]:
-            return [state["best_round"]]
-        case _:
-            return []
+    """Rounds that the configuration wants a control of, as far as the run has come."""
+    wanted, evaluated = context.config.control, range(1, len(state["accuracies"]))
+    if wanted == "every":
+        return list(evaluated)
+    if wanted == "off" or not state["stop_reason"]:
+        return []
+    named = [wanted] if isinstance(wanted, int) and wanted in evaluated else []
+    return sorted({*named, *([state["best_round"]] if state["best_round"] else [])})
 
 
 async def _tried(context: Context, number: int) -> str | None:
@@ -61,6 +63,7 @@ async def _tried(context: Context, number: int) -> str | None:
 
 
 async def _make(context: Context, number: int) -> None:
+    await ensure_data(context)  # only here: a run that ends with its first answers names no pool
     data, folder = context.data, context.folder.control(number)
     wanted = len(union(context, number))
     # As many as the round was tuned on: for those that cannot be tuned on others stand by, so that no arm has fewer.

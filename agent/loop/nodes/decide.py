@@ -9,7 +9,7 @@ from eval.answers import correctness
 from eval.statistics import Plateau, plateau
 
 
-@node(inputs=("answers.jsonl",), outputs=("round.json",), reads_data=False)
+@node(inputs=("answers.jsonl",), outputs=("round.json",), reads="nothing")
 async def decide(context: Context, state: State) -> Update:
     """Test the round against the best before it (see `eval.statistics.plateau`).
 

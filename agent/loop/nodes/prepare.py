@@ -1,21 +1,24 @@
-"""The first node: items read, pool imported, skills named, index built. All of it is kept and found again."""
+"""The first node: whether a run can be made of what the user has."""
 
 import asyncio
+from glob import has_magic
 
 from agent.config.schema import RunConfig
 from agent.diagnosis.switch import check_teacher_judges
-from agent.loop.data import ensure_data
+from agent.loop.data import ensure_sets
 from agent.loop.node import Update, node
 from agent.loop.state import State
+from agent.pool.store import check_is_pool, check_pool
 from agent.run.context import Context
 from agent.student import engine_of
 from agent.teacher.prompts.replies import SameSkills
 from retrieval.errors import ConfigError, TeacherError
+from retrieval.index.vector_store import check_server
 
 
-@node(reads_data=False)
+@node(reads="nothing")
 async def prepare(context: Context, state: State) -> Update:
-    """Make what every round needs (`Context.data`); first see that the teacher is there, before hours are spent."""
+    """See that student and teacher are there, read the items, and look at the pool, before hours are spent."""
     # Imported here because it takes seconds: a second process on this run must hear at once that it is held.
     from agent.student.vllm.beforehand import check_named, check_serving
     from training.lora.checks import check_student
@@ -43,7 +46,13 @@ async def prepare(context: Context, state: State) -> Update:
     except TeacherError as error:
         # Later this would be an outage; at the start, an address, key or model is wrong.
         raise ConfigError(str(error)) from error
-    await ensure_data(context)
+    await ensure_sets(context)
+    await asyncio.to_thread(check_pool, context.folder, context.config)
+    await asyncio.to_thread(check_is_pool, context.config)
+    # What will be looked up with comes late, when hours are spent, but can be seen to be there now.
+    await asyncio.to_thread(context.embedder.encode, ["a skill"])
+    if url := context.config.pool.chroma_url:
+        await asyncio.to_thread(check_server, url)
     return {}
 
 
@@ -55,5 +64,5 @@ def _check_files(config: RunConfig) -> None:
         "pool.path": config.pool.path,
     }
     for key, path in files.items():
-        if path is not None and not path.exists():
+        if path is not None and not path.exists() and not has_magic(str(path)):
             raise ConfigError(f"{path} does not exist; set {key} to a file that does")

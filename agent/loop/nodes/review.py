@@ -9,7 +9,7 @@ from agent.run.context import Context
 from retrieval.errors import DataError
 
 
-@node(inputs=("gaps.json",), reads_data=False)
+@node(inputs=("gaps.json",), reads="nothing")
 async def review(context: Context, state: State) -> Update:
     """Wait, if the configuration says so, until the run is started again; gaps.json may be edited meanwhile."""
     if not context.config.review:

@@ -3,18 +3,19 @@ and images of a size that it counts as the student's processor does."""
 
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from agent.chat.attachments import read_picture
+from agent.chat.attachments import ENCODED, picture_hash, read_picture
 from agent.config.schema import StudentConfig
 from agent.student.engine import Request
 from agent.student.vllm.server.needs import Needs
 from retrieval.errors import ConfigError, DataError
-from retrieval.pool.images import read_image, scaled_down
-from training.data.chat import answer_lead, prompt_text, special_tokens_missing, tokenise
+from retrieval.pool.images import picture_size, read_image, scaled_down
+from training.data.chat import answer_lead, as_text, prompt_text, special_tokens_missing, tokenise
 from training.data.rows import process
 from training.families.families import family_of, load_config, load_processor
 
@@ -35,12 +36,16 @@ class Ruler:
         self.holds = int(getattr(text, "max_position_embeddings", 0) or 2**20)
         if config.vllm.max_length is not None:
             self.holds = min(self.holds, config.vllm.max_length)
-        self.image_token: str | None = getattr(self._processor, "image_token", None)
         self.lead = answer_lead(self._processor)
         #: Whether the tokenizer has to add its special tokens, which a server does not do by itself for a chat.
         self.adds_special = special_tokens_missing(self._processor, prompt_text(self._processor, "a", 0))
         self._counted: dict[tuple[int, int], int] = {}
         self._scales_to: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def as_text(self, request: Request) -> Request:
+        """The request with nothing in its texts that the server would take for a special token."""
+        prompt, prefix = (as_text(self._processor, text) for text in (request.prompt, request.prefix))
+        return replace(request, prompt=prompt, prefix=prefix)
 
     def lengths(self, requests: Sequence[Request]) -> list[int]:
         """Tokens of each prompt with its images, and of the longest answer; an image that cannot be read counts nothing."""
@@ -61,10 +66,14 @@ class Ruler:
 
     def picture(self, path: Path) -> bytes:
         """An image as it is sent: its file, or, where vLLM would otherwise count other tokens than the student's processor
-        makes of it, a PNG of what that processor scales it to. Raises DataError if it cannot be read."""
+        makes of it, a PNG of what that processor scales it to, made once. Raises DataError if it cannot be read."""
         pixels = self._config.image_pixels
         if not self._scaled and pixels is None:
             return read_picture(path)
+        key = (self._config.model, pixels, picture_hash(read_picture(path)))
+        return ENCODED.get(key, lambda: self._scaled_picture(path, pixels))
+
+    def _scaled_picture(self, path: Path, pixels: int | None) -> bytes:
         whole = read_image(path)
         image = scaled_down(whole, pixels)
         if not self._scaled:
@@ -77,14 +86,15 @@ class Ruler:
         return _png(image.resize(self._scales_to[image.size], how))
 
     def _length(self, request: Request) -> int:
-        text = prompt_text(self._processor, request.prompt, len(request.images)) + request.prefix
+        text = prompt_text(self._processor, request.prompt, len(request.images)) + as_text(
+            self._processor, request.prefix
+        )
         return len(tokenise(self._processor, text)) + sum(self._image(path) for path in request.images)
 
     def _image(self, path: Path) -> int:
         try:
-            with Image.open(path) as image:
-                size = image.size
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            size = picture_size(path)
+        except DataError:
             return 0  # said when it is asked about
         if size not in self._counted:
             self._counted[size] = self._tokens(path)

@@ -104,9 +104,11 @@ class VllmStudent:
 
     async def _answer(self, request: Request, adapter: str | None) -> Reply:
         try:
-            self._check_text(request)
             body = await asyncio.to_thread(
-                answer_body, request, self.config.max_new_tokens, self.serving.measured.picture
+                answer_body,
+                self.serving.measured.as_text(request),
+                self.config.max_new_tokens,
+                self.serving.measured.picture,
             )
             text, cut = read_answer(await self.serving.ask(body, adapter))
         except (DataError, RefusedError) as error:
@@ -116,7 +118,7 @@ class VllmStudent:
 
     async def _score(self, request: Request, continuations: Sequence[str], adapter: str | None) -> list[float]:
         try:
-            self._check_text(request)
+            request = self.serving.measured.as_text(request)
             picture = self.serving.measured.picture
             bodies = [await asyncio.to_thread(read_body, request, picture, more) for more in ("", *continuations)]
             given, *rows = [read_prompt(await self.serving.ask(body, adapter)) for body in bodies]
@@ -124,11 +126,6 @@ class VllmStudent:
             return [float("nan")] * len(continuations)
         means = mean_tails(given[0], rows)
         return [mean if more else 0.0 for more, mean in zip(continuations, means, strict=True)]
-
-    def _check_text(self, request: Request) -> None:
-        mark = self.serving.measured.image_token
-        if mark and mark in request.prompt + request.prefix:
-            raise DataError(f"its text holds the model's image token {mark}; take it out")
 
 
 def check_served(config: StudentConfig) -> None:

@@ -61,7 +61,7 @@ class Sender:
             if request is None or request.key() in seen:
                 continue
             try:
-                line, most = self._line(request), self._means.ledger.most(request, in_batch=True)
+                line, most = await self._line(request), self._means.ledger.most(request, in_batch=True)
             except DataError:
                 continue
             if len(line) > MOST_BYTES:
@@ -94,11 +94,11 @@ class Sender:
         done = self._means.ledger.find(key, limit) is not None or self._fates.ends(key)
         return None if done else request
 
-    def _line(self, request: ChatRequest) -> bytes:
+    async def _line(self, request: ChatRequest) -> bytes:
         """A line of the input file. Raises DataError if an image is none."""
         dialect = self._means.api().endpoint.learned.dialect
         schema = json_schema(request.schema) if request.schema else None
-        body = dialect.body(self._means.config, request.messages(), request.kind, schema)
+        body = dialect.body(self._means.config, await request.encoded(), request.kind, schema)
         row = {"custom_id": request.key(), "method": "POST", "url": "/v1/chat/completions", "body": body}
         return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 

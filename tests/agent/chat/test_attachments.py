@@ -1,14 +1,24 @@
 import base64
 import io
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms, ImageStat
 from PIL.PngImagePlugin import PngInfo
 
+from agent.chat import attachments
 from agent.chat.attachments import MAX_SIDE, data_url, sent_size
+from agent.chat.once import Once
+from agent.config.schema import TeacherConfig
+from agent.teacher.prompts.own import load_prompts
+from agent.teacher.prompts.replies import SameSkills
+from agent.teacher.request import ChatRequest, Question
 from retrieval.errors import DataError
+from retrieval.pool.images import read_image
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -114,3 +124,86 @@ def test_a_size_that_is_asked_for_is_the_longest_side(kind: str) -> None:
     assert sent(data, 32)[2].size == (32, 24)
     assert sent_size(data, 32) == (32, 24)
     assert sent(data, 64)[1] == data, "one that is small enough goes as it is"
+
+
+def photo(kind: str = "JPEG", **options: Any) -> bytes:
+    """A picture with the detail of a photo, as a phone writes it: turned by its EXIF."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rough = Image.effect_noise((80, 60), 90).resize((1200, 896), Image.Resampling.BICUBIC)
+    fine = Image.effect_noise((1200, 896), 16)
+    return encoded(Image.merge("RGB", (rough, fine, Image.blend(rough, fine, 0.5))), kind, exif=exif, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"quality": 85}, {"quality": 95, "subsampling": 0}, {"quality": 60}, {"subsampling": 1}]
+)
+def test_a_turned_photo_is_sent_about_as_large_as_it_is(options: dict[str, Any]) -> None:
+    data = photo(**options)
+    head, content, image = sent(data)
+    assert head == "data:image/jpeg;base64"
+    assert image.size == sent_size(data) == (896, 1200)
+    assert len(content) < 1.15 * len(data) + 2000
+    gaps = ImageChops.difference(image, read_image(data))
+    assert max(ImageStat.Stat(gaps).mean) < 1.5, "encoded as it was, it loses next to nothing"
+
+
+def test_a_turned_grey_photo_stays_grey() -> None:
+    data = encoded(Image.open(io.BytesIO(photo())).convert("L"), "JPEG", exif=Image.open(io.BytesIO(photo())).getexif())
+    _, content, image = sent(data)
+    assert (image.mode, image.size) == ("L", (896, 1200))
+    assert len(content) < 1.15 * len(data) + 2000
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
+def test_photos_in_other_formats_go_as_jpeg(kind: str) -> None:
+    head, content, image = sent(photo(kind, **({"speed": 10} if kind == "AVIF" else {})))
+    assert (head, image.size) == ("data:image/jpeg;base64", (896, 1200))
+    assert len(content) < 1_000_000
+
+
+def test_what_was_exact_stays_exact_however_large() -> None:
+    data = photo("WEBP", lossless=True)
+    head, _, image = sent(data)
+    assert head == "data:image/png;base64"
+    assert image.tobytes() == read_image(data).tobytes()
+
+
+def test_a_picture_is_encoded_once_for_all_who_ask_at_one_time_or_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    encode = attachments._encoded
+    monkeypatch.setattr(attachments, "_encoded", lambda data, most: made.append(most) or encode(data, most))
+    data = photo(quality=71)
+    with ThreadPoolExecutor(4) as threads:
+        urls = set(threads.map(lambda _: data_url(data), range(12)))
+    assert len(urls | {data_url(data)}) == 1
+    assert made == [MAX_SIDE]
+    data_url(data, 300)
+    assert made == [MAX_SIDE, 300]
+
+
+def test_what_is_kept_is_bounded_and_what_failed_is_tried_again() -> None:
+    once, made = Once(10), list[str]()
+
+    def make(name: str) -> bytes:
+        made.append(name)
+        return name.encode() * 4
+
+    for name in "abcab":
+        assert once.get(name, lambda name=name: make(name)) == name.encode() * 4
+    assert made == ["a", "b", "c", "a", "b"], "the oldest had gone"
+    assert once.get("b", lambda: make("b")) == b"bbbb"
+    assert len(made) == 5
+    with pytest.raises(ZeroDivisionError):
+        once.get("bad", lambda: bytes(1 // 0))
+    assert once.get("bad", lambda: b"good") == b"good"
+
+
+async def test_the_event_loop_goes_on_while_a_photo_is_encoded(tmp_path: Path) -> None:
+    config, prompts = TeacherConfig(model="m", base_url="http://localhost"), load_prompts(None)
+    (tmp_path / "photo.jpg").write_bytes(photo(quality=73))
+    request = ChatRequest(Question("diagnose", {}, SameSkills, [tmp_path / "photo.jpg"]), config, prompts)
+    threads: list[int] = []
+    request.messages = lambda: threads.append(get_ident()) or []  # type: ignore[method-assign]
+    await request.encoded()
+    assert threads != [get_ident()]

@@ -9,11 +9,12 @@ import pytest
 from transformers import LlavaConfig, Qwen2_5_VLConfig
 from typer.testing import CliRunner
 
-from agent.cli.checkup import Size, examine_config, measure
+from agent.cli.checkup import examine_config
 from agent.cli.doctor import Check
 from agent.cli.main import app
 from agent.config.loading import load_config
 from agent.config.schema import RunConfig
+from agent.student.size import Size, measure
 from tests.tiny_student import COLOURS, make_picture, make_tiny_student
 from training.families.families import LLAVA, load_model, target_pattern
 
@@ -57,7 +58,7 @@ def test_a_configuration_that_fits_is_all_right(world: Path, tmp_path: Path, mon
     python.chmod(0o755)
     found = look(raw(world, vllm={"python": str(python)}, max_new_tokens=64), gpu_gib=24)
     assert all(check.ok for check in found.values()), found
-    assert found["validation set"].found.startswith("4 items, 0 set aside")
+    assert found["validation set"].found.startswith("4 items, 4 with a picture")
     assert set(found) == {
         "validation set", "pool", "student", "longest prompt and answer", "engine", "GPU memory, answering",
         "GPU memory, tuning", "teacher", "teacher's price",

@@ -7,6 +7,7 @@ import shlex
 import socket
 import subprocess
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,7 @@ def test_init_writes_a_configuration_and_says_what_it_saw(
     with pytest.raises(SystemExit) as ended:
         main([str(each) for each in main_args])
     assert ended.value.code == 0
-    assert "200 items read" in capsys.readouterr().out
+    assert "200 items, 200 with a picture" in capsys.readouterr().out
     assert "# Name of the teacher model." in out.read_text()
     code, err = call(capsys, *main_args)
     assert code == 2
@@ -260,3 +261,29 @@ def test_doctor_names_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["torch"]["ok"]
     assert "cure" in found["teacher's key"]
     assert os.environ.get("OPENAI_API_KEY", "no key") not in json.dumps(found)
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"gaptutor {metadata.version('gaptutor')}\n"
+
+
+def test_where_json_was_asked_for_mistakes_are_json_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["show", str(tmp_path / "none"), "--json"])
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert (ended.value.code, found["exit_code"]) == (2, 2)
+    assert said.err == f"gaptutor: {found['error']}\n"
+
+
+def test_a_page_is_written_anew(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "run" / "rounds").mkdir(parents=True)
+    (tmp_path / "run" / "run.json").write_text('{"schema": 2, "state": "stopped"}')
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(tmp_path / "run")])
+    assert ended.value.code == 0
+    assert "Nothing has been evaluated yet." in (tmp_path / "run" / "report.html").read_text()
+    assert capsys.readouterr().out == f"{tmp_path / 'run' / 'report.html'}\n"

@@ -5,7 +5,7 @@ from email.message import Message
 
 import pytest
 
-from agent.cli.doctor import Check, examine
+from agent.cli.doctor import Check, examine, sorted_lines
 
 WANTED = [
     "torch<2.14,>=2.13",
@@ -53,3 +53,25 @@ def test_of_extras_that_do_the_same_one_is_enough(monkeypatch: pytest.MonkeyPatc
     old = look(monkeypatch, vllm="0.29.0", driver="3.1")
     assert (old["extra vllm"].ok, old["extra vllm"].found) == (False, "vllm 0.29.0, but it must be ==0.30.0")
     assert old["extra postgres"].ok
+
+
+def test_what_matters_comes_first_and_packages_in_one_line() -> None:
+    checks = [
+        Check("torch", True, False, "2.13.0", "", package=True),
+        Check("numpy", True, False, "2.4", "", package=True),
+        Check("GPU", False, True, "none", "small students run on the processor"),
+        Check("cores", True, False, "2", ""),
+        Check("peft", False, False, "[old]", "pip install 'peft'", package=True),
+    ]
+    assert sorted_lines(checks) == [
+        "[red]wrong[/red]   peft: \\[old]\n        → pip install 'peft'",
+        "[yellow]missing[/yellow] GPU: none\n        → small students run on the processor",
+        "[green]ok[/green]      cores: 2",
+        "[green]ok[/green]      packages: torch 2.13.0, numpy 2.4",
+        "[red]1 to be mended[/red]",
+    ]
+
+
+def test_the_key_is_looked_at_once() -> None:
+    assert "teacher's key" in [check.what for check in examine()]
+    assert "teacher's key" not in [check.what for check in examine(key=False)]

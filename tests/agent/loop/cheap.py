@@ -45,6 +45,7 @@ async def evaluate(context: Context, state: State) -> Update:
     text = "Step 1: the digits are 3 and 4.\nStep 2: 3 plus 4 is 7.\nAnswer: 7"
     rows = [{"item": f"item-{each:04d}", "text": text, "correct": each % (number + 2) > 0} for each in range(ITEMS)]
     write_jsonl(context.folder.round(number) / "answers.jsonl", rows)
+    write_json(context.folder.round(number) / "evaluation.json", {"schema": 1, "n": ITEMS})
     return {"accuracies": [*state["accuracies"][:number], sum(row["correct"] is True for row in rows) / ITEMS]}
 
 
@@ -123,6 +124,6 @@ def cheapen(first: dict[tuple[str, int], Work] | None = None) -> RunOnce:
                     return found
             return await CHEAP.get(spec.name, work)(context, state)
 
-        return await run_once(context, state, spec._replace(reads_data=False), all_of_it)
+        return await run_once(context, state, spec._replace(reads="nothing"), all_of_it)
 
     return run_cheap

@@ -99,6 +99,25 @@ async def test_a_failed_control_is_tried_once_a_start_and_not_in_every_round(
     assert steps(tmp_path)[-2:] == [("control", 3), ("finish", 3)]
 
 
+async def test_a_finished_run_gains_the_control_that_it_is_asked_for(
+    at: Replace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    async def make(context: Context, number: int) -> None:
+        made.append(number)
+        write_json(context.folder.control(number) / "evaluation.json", {"n": 1})
+
+    monkeypatch.setattr(agent.loop.nodes.control, "_make", make)
+    assert await go(config(3), tmp_path) == "finished"
+    assert made == []
+    for control, expected in ((2, [2, 3]), (2, [2, 3]), ("every", [2, 3, 1]), ("off", [2, 3, 1])):
+        assert await go(config(3, control=control), tmp_path) == "finished"
+        assert made == expected
+    again = {step: n for step, n in Counter(steps(tmp_path)).items() if n > 1}
+    assert again == {("control", 3): 3, ("finish", 3): 3}
+
+
 async def test_a_finished_run_goes_on_with_more_rounds_and_repeats_none(at: Replace, tmp_path: Path) -> None:
     assert await go(config(1), tmp_path) == "finished"
     assert await go(config(1), tmp_path) == "finished"

@@ -17,6 +17,7 @@ from agent.loop.stopping import Signals
 from agent.pool.store import check_pool, pool_and_index, pool_store
 from agent.run.console import Reporter
 from agent.teacher.client import Teacher
+from retrieval import Pool
 from tests.agent.small_context import make_context
 
 
@@ -105,7 +106,7 @@ async def test_the_first_ends_a_run_that_waits_for_another_runs_pool(exits: list
             await pool_and_index(context)
 
     context.teacher = Teacher(context.config.teacher, context.folder.path / "teacher.jsonl", stop=context.stop)
-    key = check_pool(context.folder, context.config)
+    key = Pool.key_of(**check_pool(context.folder, context.config))
     with FileLock(pool_store(context.config, context.folder.path) / f".{key[:12]}.lock"):
         waiting = asyncio.ensure_future(wait())
         while not any("waiting for it" in line for line in said):

@@ -46,11 +46,12 @@ def test_a_line_of_a_reporter_shows_it(colours: bool) -> None:
 def test_the_table_of_a_run_shows_it(tmp_path: Path) -> None:
     run = make_fake_run(tmp_path, Plan(items=10, holdout=0, fetched=4, accuracy=(0.4, 0.5), best=0, control=None))
     status = read_json(run / "run.json")
-    write_json(run / "run.json", {**status, "name": "a\x1b[2J", "error": "b\x1b[2J\x07", "stop_reason": "c\x1b[2J"})
+    write_json(run / "run.json", {**status, "error": "b\x1b[2J\x07", "stop_reason": "c\x1b[2J"})
     folder = run / "rounds" / "01"
     write_jsonl(
         folder / "diagnoses.jsonl", [{**row, "state": "d\x1b[2J"} for row in read_jsonl(folder / "diagnoses.jsonl")]
     )
+    run = run.rename(run.with_name("a\x1b[2J"))
     console = terminal(Console(file=StringIO(), width=120))
     console.print(table(summary(run)))
     said = console.file.getvalue()  # type: ignore[attr-defined]

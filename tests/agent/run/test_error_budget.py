@@ -10,7 +10,7 @@ from agent.run.error_budget import check_answers, check_read, check_teacher, is_
 from eval.answers import Answer
 from eval.task import Item, Items
 from retrieval.errors import DataError, StudentError, TeacherError
-from retrieval.pool.records import SetAside
+from retrieval.reading.records import SetAside
 
 
 def answers(lost: int) -> list[Answer]:
@@ -30,7 +30,9 @@ def test_four_percent_pass_and_six_stop_the_run() -> None:
     ):
         check_teacher(6, 100, 0.05, ["timeout"] * 5 + ["refused"])
     check_read(Path("items.jsonl"), items(4), 0.05)
-    with pytest.raises(DataError, match=r"6 of 100 items cannot be read, .* the first, items\.jsonl, line 0"):
+    with pytest.raises(
+        DataError, match=r"6 of 100 items cannot be read, .* 6 set aside, the first items\.jsonl, line 0"
+    ):
         check_read(Path("items.jsonl"), items(6), 0.05)
     check_answers(answers(4), 0.05)
     with pytest.raises(StudentError, match=r"^student_error_rate 6% > 5%: 6 of 100 .* the first \(i000\): cut"):

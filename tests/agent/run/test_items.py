@@ -108,3 +108,22 @@ def test_what_shows_an_item_is_looked_for_again_when_items_or_pictures_are_other
     noted = json.loads((context.folder.path / "excluded.json").read_text())
     assert found("Is it wet?") == {"sea"}
     assert json.loads((context.folder.path / "excluded.json").read_text())["items"] != noted["items"]
+
+
+def test_what_another_version_looked_for_is_looked_for_again_and_told_by_source(tmp_path: Path) -> None:
+    context = make_context(tmp_path, {"sky": [("Is it blue?", "Yes.")], "sea": [("Is it wet?", "Yes.")]})
+    mine, path = [Item("one", "Is it blue?", ("yes",))], context.folder.path / "excluded.json"
+    said: list[str] = []
+    context.reporter.say = said.append  # type: ignore[method-assign]
+    keep_items(context.folder.path, mine, [])
+    assert excluded(context, context.data.pool, mine) == {"sky"}
+    noted = read_json(path)
+    assert noted["sources"] == [{"source": "", "excluded": 1, "of": 2}]
+    assert any("1 of the pool's 2 samples (50.0%)" in text for text in said)
+    assert any("more than 5% of the pool" in text for text in said)
+    said.clear()
+    assert excluded(context, context.data.pool, mine) == {"sky"}
+    assert not said, "it is kept"
+    write_json(path, {name: value for name, value in noted.items() if name != "looked"})
+    assert excluded(context, context.data.pool, mine) == {"sky"}
+    assert read_json(path) == noted

@@ -190,6 +190,7 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
 
 def test_names_from_files_are_not_read_as_markup(tmp_path: Path) -> None:
     run = make_fake_run(tmp_path, SMALL)
-    write_json(run / "run.json", {**read_json(run / "run.json"), "name": "[red]x[/nope]", "stop_reason": "[/] odd"})
+    write_json(run / "run.json", {**read_json(run / "run.json"), "stop_reason": "[red]x[/nope]"})
+    run = run.rename(run.with_name("[red]odd"))
     assert "[red]x[/nope]" in printed(run)
-    assert "[/] odd" in printed(run)
+    assert "[red]odd" in printed(run)

@@ -29,3 +29,13 @@ def test_figures() -> None:
 def test_an_unknown_reason_stands_for_itself() -> None:
     assert wording.reason("tuning_failed: no memory") == "tuning_failed: no memory"
     assert wording.reason(None) == ""
+
+
+def test_what_is_left_out_of_a_pool_is_told_by_source() -> None:
+    rows = [{"source": "a", "excluded": 1, "of": 1000}, {"source": "", "excluded": 9, "of": 100}]
+    more = [{"source": "c", "excluded": 0, "of": 1900}]
+    assert wording.left_out(rows + more) == (
+        "10 of the pool's 3,000 samples (0.3%) show an item of yours and are left out: "
+        "no source 9 of 100 (9.0%), a 1 of 1,000 (0.1%)"
+    )
+    assert wording.left_out(more) == "0 of the pool's 1,900 samples (0.0%) show an item of yours and are left out"

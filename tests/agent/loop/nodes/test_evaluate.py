@@ -120,7 +120,7 @@ async def test_a_run_whose_second_adapter_is_refused_keeps_the_first_says_why_an
     run_once = agent.loop.node.run_once
 
     async def run_cheap(context: Context, state: State, spec: Node, work: Work) -> Update:
-        return await run_once(context, state, spec._replace(reads_data=False), cheap.get(spec.name, work))
+        return await run_once(context, state, spec._replace(reads="nothing"), cheap.get(spec.name, work))
 
     monkeypatch.setattr(agent.loop.node, "run_once", run_cheap)
     monkeypatch.setattr("agent.loop.nodes.evaluate.answer_sets", answer_sets)
@@ -131,3 +131,37 @@ async def test_a_run_whose_second_adapter_is_refused_keeps_the_first_says_why_an
         assert found["stop_reason"] == f"adapter_refused: {REFUSED}"
         assert read_json(tmp_path / "run" / "best" / "adapter_config.json") == {"round": 1}
         assert REFUSED in (tmp_path / "run" / "report.html").read_text()
+
+
+class Mute:
+    """A student that never comes to a final answer, but for the first so many items."""
+
+    def __init__(self, readable: int) -> None:
+        self.readable = readable
+
+    async def answer(
+        self, requests: Sequence[Request], adapter: str | None = None, done: Collection[str] = ()
+    ) -> AsyncIterator[Reply]:
+        for number, request in enumerate(requests):
+            yield Reply(request.id, "Answer: 2" if number < self.readable else "I would think that")
+
+
+async def test_answers_that_mostly_cannot_be_read_stop_the_run_before_its_teacher_is_paid(tmp_path: Path) -> None:
+    def context_of(readable: int, **changes: Any) -> Context:
+        root = tmp_path / f"{readable}-{len(changes)}"
+        root.mkdir()
+        context = context_with(root, AdapterError(""))
+        context.student = Mute(readable)  # type: ignore[assignment]
+        student = context.config.student.model_copy(update=changes)
+        context.config = context.config.model_copy(update={"student": student})
+        return context
+
+    state: Any = {"round": 0, "best_round": 0, "accuracies": [], "stop_reason": None}
+    stopped = context_of(19)
+    with pytest.raises(
+        StudentError, match=r"^21 of 40 answers have no final answer .* change student\.rationale_prompt"
+    ):
+        await evaluate(state, runtime=SimpleNamespace(context=stopped))  # type: ignore[arg-type]
+    assert len(read_jsonl(stopped.folder.round(0) / "answers.jsonl")) == 40, "nothing is lost"
+    for goes_on in (context_of(20), context_of(19, max_unreadable=0.6)):
+        assert (await evaluate(state, runtime=SimpleNamespace(context=goes_on)))["accuracies"]  # type: ignore[arg-type]

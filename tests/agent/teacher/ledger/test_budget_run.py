@@ -95,7 +95,8 @@ def test_a_run_over_its_budget_goes_on_under_a_higher_one_and_ends_as_one_withou
     own, named = costs(free)
 
     stops(capsys, config, run, limit=MOST + named // 2, spent=named // 2)
-    assert [*nodes_started(run)] == [("prepare", 0)], "while the pool's skills are named"
+    begun = [("prepare", 0), ("evaluate", 0), ("decide", 0), ("control", 0), ("diagnose", 1)]
+    assert [*nodes_started(run)] == begun, "while the pool's skills are named"
     stops(capsys, config, run, limit=MOST + named + own // 3, spent=named + own // 3)
     assert [*nodes_started(run)][-1] == ("diagnose", 1)
 
@@ -123,13 +124,13 @@ def test_what_the_run_paid_for_the_pools_skills_counts_wherever_its_folder_goes(
         assert code == 5
         assert status["error"].startswith(f"teacher.budget_usd: ${spent:.4f} of ${limit:g} are spent, ")
 
-    stops_at_once(run, "tuning.rank=4")  # nothing was answered yet: the folder takes it
+    stops_at_once(run)
     moved = tmp_path / "other" / "place"
     shutil.copytree(run, moved)  # without the pool, which is named anew there
-    stops_at_once(moved, "tuning.rank=4")
+    stops_at_once(moved)
 
     (run.parent / "pools").rename(tmp_path / "gone")
-    stops_at_once(run, "tuning.rank=4")
+    stops_at_once(run)
     sets = ["--set", f"teacher.budget_usd={limit:g}"]
     with pytest.raises(SystemExit) as ended:
         main(["run", str(config), "--run-dir", str(run), "--if-exists", "delete-all", *sets])

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.errors import DataError
-from retrieval.pool import records
-from retrieval.pool.records import Record, SetAside, iter_records
+from retrieval.reading import records
+from retrieval.reading.records import Record, SetAside, iter_records
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -94,8 +94,7 @@ def test_a_folder_is_read_file_by_file_in_the_order_of_names(tmp_path: Path) -> 
         ("rows.parquet", b"no parquet", "not a Parquet file"),
         ("rows.csv", b"question\n\xff\xfe\n", "not UTF-8"),
         ("rows.json", b"[\xff", "not UTF-8"),
-        ("rows.csv", b"question;answer\nHow many, then?;3\n", "divided by semicolons; save it with commas"),
-        ("rows.csv", b'\xef\xbb\xbf"question";"answer"\r\nq;3\r\n', "divided by semicolons; save it with commas"),
+        ("rows.csv", b"question,answer,question\nq,3,r\n", "two columns called 'question'"),
     ],
 )
 def test_a_file_that_is_not_what_its_ending_says_is_one_sentence(

@@ -24,6 +24,8 @@ class ImageFolder:
     def find(self, name: str) -> Path:
         """Where the picture of that path lies, if there is one. Raises DataError if the path leads out of the folder."""
         path = self.folder / name
+        if "\\" in name and not path.exists():  # as Windows writes paths
+            path = self.folder / name.replace("\\", "/")
         if self._anywhere or self._holds(path):
             return path
         raise DataError(
