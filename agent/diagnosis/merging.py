@@ -6,8 +6,9 @@ teacher gives no reply, names stay apart.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,13 @@ from agent.teacher.prompts.replies import SameSkills
 
 #: Candidates in one request.
 CANDIDATES = 16
+#: Names that are looked at side by side. A name that turns out to be a wording of one beside it was asked about in vain.
+BESIDE = 8
 #: Groups that a name which none took is compared with, nearest first, until one is the same skill.
 COMPARED = 48
 
+T = TypeVar("T")
+R = TypeVar("R")
 Encode = Callable[[list[str]], NDArray[np.float32]]
 
 
@@ -45,8 +50,9 @@ async def merge_names(
     Two passes over what is not placed yet. Each canonical name first takes its wordings, nearest names first, a request
     of `CANDIDATES` at a time, until a request brings none. A name that no one took is then compared with the `COMPARED`
     nearest groups, each standing there under that of its wordings which is nearest, and becomes a canonical name itself
-    if none of them is the same. So there are a few requests for each skill, not one for each pair. The result depends on
-    the order of `names` alone. `encode` gives normalised rows. Raises TeacherError.
+    if none of them is the same; `BESIDE` names at a time, of which the earlier take the later ones. So there are a few
+    requests for each skill, not one for each pair. The result depends on the order of `names` alone. `encode` gives
+    normalised rows. Raises TeacherError.
     """
     merging = _Merging(teacher, known, names)
     if merging.waiting:
@@ -55,24 +61,23 @@ async def merge_names(
         await all_done(merging.groups, merging.nearest_wordings, teacher.config.concurrency, teacher.stop)
         merging.settle(merging.groups)
     while merging.waiting:
-        name = merging.waiting[0]
-        found = await merging.same_group(name)
-        if found is not None:
-            merging.place(name, found)
-            continue
-        group = merging.found(name)
-        await merging.nearest_wordings(group)
-        merging.settle([group])
+        await merging.look_at(merging.waiting[:BESIDE])
     return [Group(group.name, tuple(group.names)) for group in merging.groups]
 
 
 @dataclass(slots=True)
 class _Open:
-    """A group that is being filled: `claims` are names that the teacher called the same, `names` what it holds."""
+    """A group that is being filled: `claims` are names that the teacher called the same, of those that it was `shown`, `names`
+    what it holds."""
 
     name: str
     names: list[str]
     claims: list[str] = field(default_factory=list)
+    shown: set[str] = field(default_factory=set)
+
+    def unseen(self, others: Iterable["_Open"]) -> list["_Open"]:
+        """Those that this one was not compared with, nor they with it."""
+        return [other for other in others if other.name not in self.shown and self.name not in other.shown]
 
 
 class _Merging:
@@ -97,18 +102,59 @@ class _Merging:
         texts = list(dict.fromkeys([*(name for group in self.groups for name in group.names), *self.waiting]))
         self._vectors = dict(zip(texts, encode(texts), strict=True))
 
+    async def look_at(self, names: Sequence[str]) -> None:
+        """Place each of these waiting names in the group that is the same, or make it a group and let it claim its wordings."""
+        places = await self._all(names, lambda name: self.same_group(name, self.groups))
+        for name, place in zip(names, places, strict=True):
+            if place is not None:
+                self.place(name, place)
+        new = [_Open(name, [name]) for name, place in zip(names, places, strict=True) if place is None]
+        await self._all(new, self.nearest_wordings)
+        kept = self._without_doubles(new)
+        # What stands and was not compared yet, since each was among the other's farther names.
+        pairs = [(group, kept[:number]) for number, group in enumerate(kept)]
+        places = await self._all(pairs, lambda pair: self.same_group(pair[0].name, pair[0].unseen(pair[1])))
+        stand = []
+        for group, place in zip(kept, places, strict=True):
+            if place is None:
+                self.add_group(group)
+                stand.append(group)
+            else:
+                self._join(group, place)
+        self.settle(stand)
+
+    def _without_doubles(self, new: Sequence[_Open]) -> list[_Open]:
+        """Those of the new groups that are no wording of an earlier one, by its claim or by theirs."""
+        kept: list[_Open] = []
+        for group in new:
+            same = [other for other in kept if group.name in other.claims or other.name in group.claims]
+            if same:
+                self._join(group, max(same, key=lambda other: self._nearness(group.name, other.name)))
+            else:
+                kept.append(group)
+        return kept
+
+    def _join(self, group: _Open, other: _Open) -> None:
+        """A new group is a wording of another that is: so are the names that it claims."""
+        other.claims += [name for name in (group.name, *group.claims) if name not in (other.name, *other.claims)]
+
+    async def _all(self, work: Sequence[T], do: Callable[[T], Awaitable[R]]) -> list[R]:
+        return await all_done(work, do, self._teacher.config.concurrency, self._teacher.stop)
+
     async def nearest_wordings(self, group: _Open) -> None:
         """Let a group claim those waiting names that the teacher calls the same."""
-        order = self._by_nearness(group.name, self.waiting)
+        order = [name for name in self._by_nearness(group.name, self.waiting) if name != group.name]
         for start in range(0, len(order), CANDIDATES):
-            same = await same_names(self._teacher, group.name, order[start : start + CANDIDATES])
+            shown = order[start : start + CANDIDATES]
+            same = await same_names(self._teacher, group.name, shown)
+            group.shown.update(shown)
             group.claims += same or []
             if same == []:
                 return
 
-    async def same_group(self, name: str) -> _Open | None:
-        """The nearest group of those that the teacher calls the same, None if there is none."""
-        by_wording = {self._nearest_wording(name, group): group for group in reversed(self.groups)}
+    async def same_group(self, name: str, groups: Sequence[_Open]) -> _Open | None:
+        """The nearest of these groups that the teacher calls the same, None if there is none."""
+        by_wording = {self._nearest_wording(name, group): group for group in reversed(groups)}
         order = self._by_nearness(name, list(by_wording))[:COMPARED]
         for start in range(0, len(order), CANDIDATES):
             same = await same_names(self._teacher, name, order[start : start + CANDIDATES])
@@ -117,8 +163,8 @@ class _Merging:
         return None
 
     def settle(self, groups: Sequence[_Open]) -> None:
-        """Place what was claimed; a name claimed by several groups goes to the nearest, the earliest of equals."""
-        claimed = dict.fromkeys(name for group in groups for name in group.claims)
+        """Place what was claimed and waits; a name claimed by several groups goes to the nearest, the earliest of equals."""
+        claimed = dict.fromkeys(name for group in groups for name in group.claims if name in self.waiting)
         for name in claimed:
             claimants = [group for group in groups if name in group.claims]
             self.place(name, max(claimants, key=lambda group: self._nearness(name, group.name)))
@@ -130,12 +176,10 @@ class _Merging:
         self.waiting.remove(name)
         group.names += [spelt for spelt in self._spelt[plain(name)] if spelt not in group.names]
 
-    def found(self, name: str) -> _Open:
+    def add_group(self, group: _Open) -> None:
         """A new group under a waiting name."""
-        group = _Open(name, [])
         self.groups.append(group)
-        self.place(name, group)
-        return group
+        self.place(group.name, group)
 
     def _nearness(self, one: str, other: str) -> float:
         # Rounded, so that a different order of additions on another machine does not change the order of names.

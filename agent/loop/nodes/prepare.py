@@ -8,6 +8,7 @@ from agent.loop.data import ensure_data
 from agent.loop.node import Update, node
 from agent.loop.state import State
 from agent.run.context import Context
+from agent.run.items import read_items
 from agent.student import engine_of
 from agent.teacher.prompts.replies import SameSkills
 from retrieval.errors import ConfigError, TeacherError
@@ -29,6 +30,8 @@ async def prepare(context: Context, state: State) -> Update:
     question = {"skill": "reading a clock", "candidates": ["telling the time"]}
     try:
         with context.waiting("teacher"):
+            if not context.teacher.has_seen and await asyncio.to_thread(_shows_pictures, context.config):
+                await context.teacher.check_sees()
             # What came of it before does not count against a teacher that has been mended since.
             probe = await context.teacher.ask("same_skill", question, SameSkills, anew=True)
             if probe.value is None:
@@ -45,6 +48,12 @@ async def prepare(context: Context, state: State) -> Update:
         raise ConfigError(str(error)) from error
     await ensure_data(context)
     return {}
+
+
+def _shows_pictures(config: RunConfig) -> bool:
+    """Whether there is an item with a picture. Raises DataError."""
+    read = read_items(config)
+    return any(item.images for item in (*read.items, *read.holdout))
 
 
 def _check_files(config: RunConfig) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.chat.stop import StoppedError
-from agent.evaluation.answering import _answer_set
+from agent.evaluation.answering import _answer_all
 from agent.loop.stopping import Signals
 from agent.run.context import Context
 from agent.teacher.client import Teacher
@@ -51,7 +51,7 @@ def context_at(root: Path, endpoint: Batched, url: str, batch: bool = True) -> C
 async def answered(context: Context, count: int) -> list[Answer]:
     path = context.folder.path / "answers.jsonl"
     try:
-        return await _answer_set(context, ITEMS[:count], path, None)
+        return (await _answer_all(context, {path: ITEMS[:count]}, None))[0]
     finally:
         await context.teacher.close()
         context.folder.close()
