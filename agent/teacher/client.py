@@ -120,7 +120,7 @@ class Teacher:
         async def work() -> tuple[Asked[T], list[str]]:
             request = self.request(Question(kind, data, schema, images))
             known = self._ledger.find(request.key(), self.config.max_tokens) is not None
-            if parts > 1 and not known and not self.learned.sizes.fits(request.pictures):
+            if parts > 1 and not known and not self._opened().learned.sizes.fits(request.pictures):
                 return Asked(None, "failed", f"{request.pictures} pictures are too many for this endpoint", True), []
             asked, keys = await repaired(self.complete, request, schema, check)
             if anew and known and asked.state != "ok":
@@ -208,7 +208,7 @@ class Teacher:
 
     def fits(self, question: Question) -> bool:
         """Whether the endpoint takes so many pictures in a request, as far as it has shown."""
-        return not self.config.see_images or self.learned.sizes.fits(len(question.images))
+        return not self.config.see_images or self._opened().learned.sizes.fits(len(question.images))
 
     async def check_batches(self) -> None:
         """See that the endpoint has a Batch API. Raises TeacherError."""
