@@ -19,8 +19,8 @@ from agent.teacher.prompts.replies import SameSkills
 
 #: Candidates in one request.
 CANDIDATES = 16
-#: Names that are looked at side by side. A name that turns out to be a wording of one beside it was asked about in vain.
-BESIDE = 8
+#: Names that are looked at side by side, and the cosine from which on two are not: the first may claim the second.
+BESIDE, NEAR = 8, 0.5
 #: Groups that a name which none took is compared with, nearest first, until one is the same skill.
 COMPARED = 48
 
@@ -50,9 +50,9 @@ async def merge_names(
     Two passes over what is not placed yet. Each canonical name first takes its wordings, nearest names first, a request
     of `CANDIDATES` at a time, until a request brings none. A name that no one took is then compared with the `COMPARED`
     nearest groups, each standing there under that of its wordings which is nearest, and becomes a canonical name itself
-    if none of them is the same; `BESIDE` names at a time, of which the earlier take the later ones. So there are a few
-    requests for each skill, not one for each pair. The result depends on the order of `names` alone. `encode` gives
-    normalised rows. Raises TeacherError.
+    if none of them is the same; `BESIDE` names that are unlike at a time. So there are a few requests for each skill, not one
+    for each pair. The first of a group's names is its canonical one. The result depends on the order of `names` alone. `encode`
+    gives normalised rows. Raises TeacherError.
     """
     merging = _Merging(teacher, known, names)
     if merging.waiting:
@@ -61,23 +61,17 @@ async def merge_names(
         await all_done(merging.groups, merging.nearest_wordings, teacher.config.concurrency, teacher.stop)
         merging.settle(merging.groups)
     while merging.waiting:
-        await merging.look_at(merging.waiting[:BESIDE])
+        await merging.look_at(merging.unlike())
     return [Group(group.name, tuple(group.names)) for group in merging.groups]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Open:
-    """A group that is being filled: `claims` are names that the teacher called the same, of those that it was `shown`, `names`
-    what it holds."""
+    """A group that is being filled: `claims` are names that the teacher called the same, `names` what it holds."""
 
     name: str
     names: list[str]
     claims: list[str] = field(default_factory=list)
-    shown: set[str] = field(default_factory=set)
-
-    def unseen(self, others: Iterable["_Open"]) -> list["_Open"]:
-        """Those that this one was not compared with, nor they with it."""
-        return [other for other in others if other.name not in self.shown and self.name not in other.shown]
 
 
 class _Merging:
@@ -95,6 +89,7 @@ class _Merging:
             elif name not in group.names:
                 group.names.append(name)
         self.waiting = [spelt[0] for spelt in self._spelt.values()]
+        self._order = {name: number for number, name in enumerate(self.waiting)}
         self._vectors: dict[str, NDArray[np.float32]] = {}
 
     def embed(self, encode: Encode) -> None:
@@ -102,52 +97,41 @@ class _Merging:
         texts = list(dict.fromkeys([*(name for group in self.groups for name in group.names), *self.waiting]))
         self._vectors = dict(zip(texts, encode(texts), strict=True))
 
+    def unlike(self) -> list[str]:
+        """The first waiting names that are near to no waiting name before them, which may be the same skill."""
+        found: list[str] = []
+        for number, name in enumerate(self.waiting):
+            if all(self._nearness(name, before) < NEAR for before in self.waiting[:number]):
+                found.append(name)
+                if len(found) == BESIDE:
+                    break
+        return found
+
     async def look_at(self, names: Sequence[str]) -> None:
         """Place each of these waiting names in the group that is the same, or make it a group and let it claim its wordings."""
-        places = await self._all(names, lambda name: self.same_group(name, self.groups))
-        for name, place in zip(names, places, strict=True):
-            if place is not None:
-                self.place(name, place)
-        new = [_Open(name, [name]) for name, place in zip(names, places, strict=True) if place is None]
-        await self._all(new, self.nearest_wordings)
-        kept = self._without_doubles(new)
-        # What stands and was not compared yet, since each was among the other's farther names.
-        pairs = [(group, kept[:number]) for number, group in enumerate(kept)]
-        places = await self._all(pairs, lambda pair: self.same_group(pair[0].name, pair[0].unseen(pair[1])))
-        stand = []
-        for group, place in zip(kept, places, strict=True):
-            if place is None:
-                self.add_group(group)
-                stand.append(group)
-            else:
-                self._join(group, place)
-        self.settle(stand)
-
-    def _without_doubles(self, new: Sequence[_Open]) -> list[_Open]:
-        """Those of the new groups that are no wording of an earlier one, by its claim or by theirs."""
-        kept: list[_Open] = []
+        fresh = [_Open(name, [name]) for name in names]
+        pairs = [(name, [*self.groups, *fresh[:number]]) for number, name in enumerate(names)]
+        places = await self._all(pairs, lambda pair: self.same_group(*pair))
+        new = [group for group, place in zip(fresh, places, strict=True) if place is None]
         for group in new:
-            same = [other for other in kept if group.name in other.claims or other.name in group.claims]
-            if same:
-                self._join(group, max(same, key=lambda other: self._nearness(group.name, other.name)))
-            else:
-                kept.append(group)
-        return kept
-
-    def _join(self, group: _Open, other: _Open) -> None:
-        """A new group is a wording of another that is: so are the names that it claims."""
-        other.claims += [name for name in (group.name, *group.claims) if name not in (other.name, *other.claims)]
+            self.groups.append(group)
+            self.place(group.name, group)
+        for name, place in zip(names, places, strict=True):
+            if place in self.groups:  # what is the same as one that is not new itself is looked at again
+                self.place(name, place)
+        await self._all(new, self.nearest_wordings)
+        self.settle(new)
+        for group in new:
+            group.name = min(filter(self._order.__contains__, group.names), key=self._order.__getitem__)
 
     async def _all(self, work: Sequence[T], do: Callable[[T], Awaitable[R]]) -> list[R]:
         return await all_done(work, do, self._teacher.config.concurrency, self._teacher.stop)
 
     async def nearest_wordings(self, group: _Open) -> None:
         """Let a group claim those waiting names that the teacher calls the same."""
-        order = [name for name in self._by_nearness(group.name, self.waiting) if name != group.name]
+        order = self._by_nearness(group.name, self.waiting)
         for start in range(0, len(order), CANDIDATES):
-            shown = order[start : start + CANDIDATES]
-            same = await same_names(self._teacher, group.name, shown)
-            group.shown.update(shown)
+            same = await same_names(self._teacher, group.name, order[start : start + CANDIDATES])
             group.claims += same or []
             if same == []:
                 return
@@ -163,8 +147,8 @@ class _Merging:
         return None
 
     def settle(self, groups: Sequence[_Open]) -> None:
-        """Place what was claimed and waits; a name claimed by several groups goes to the nearest, the earliest of equals."""
-        claimed = dict.fromkeys(name for group in groups for name in group.claims if name in self.waiting)
+        """Place what was claimed; a name claimed by several groups goes to the nearest, the earliest of equals."""
+        claimed = dict.fromkeys(name for group in groups for name in group.claims)
         for name in claimed:
             claimants = [group for group in groups if name in group.claims]
             self.place(name, max(claimants, key=lambda group: self._nearness(name, group.name)))
@@ -175,11 +159,6 @@ class _Merging:
         """Put a waiting name, in all its spellings, into a group."""
         self.waiting.remove(name)
         group.names += [spelt for spelt in self._spelt[plain(name)] if spelt not in group.names]
-
-    def add_group(self, group: _Open) -> None:
-        """A new group under a waiting name."""
-        self.groups.append(group)
-        self.place(group.name, group)
 
     def _nearness(self, one: str, other: str) -> float:
         # Rounded, so that a different order of additions on another machine does not change the order of names.

@@ -79,7 +79,7 @@ class Dialect:
         between the two, the least binding first."""
         forms = FORMS[FORMS.index(self.form) : FORMS.index(other.form)]
         systems = SYSTEMS[SYSTEMS.index(self.system) : SYSTEMS.index(other.system)]
-        rest = [{"limit": self.limit}, {"temperature": self.temperature}, {"effort": self.effort}]
+        rest: list[dict[str, Any]] = [{"limit": self.limit}, {"temperature": self.temperature}, {"effort": self.effort}]
         return [*rest, *({"system": each} for each in reversed(systems)), *({"form": form} for form in reversed(forms))]
 
     def body(
