@@ -12,14 +12,15 @@ from eval.answers import Answer
 from eval.task import Items
 from retrieval.errors import DataError, StudentError, TeacherError
 
-#: So many may be lost of however small a set, if that is no more than half of it: of 19, one would be more than 5%.
+#: So many answers or requests may be lost of however small a set: of 19, one would be more than 5%. What cannot be read of a file
+#: is there before anything is paid, and is to be mended.
 A_FEW = 3
 
 
-def is_within(lost: int, total: int, budget: float) -> bool:
-    """Whether `lost` of `total` is no more than the share `budget`, in [0, 1], or only a few; nothing lost always is, and under a
-    budget of 0 nothing else."""
-    return lost <= (max(budget * total, min(A_FEW, total / 2)) if budget else 0)
+def is_within(lost: int, total: int, budget: float, few: int = 0) -> bool:
+    """Whether `lost` of `total` is no more than the share `budget`, in [0, 1], or no more than a `few` and half of all; nothing
+    lost always is, and under a budget of 0 nothing else."""
+    return lost <= (max(budget * total, min(few, total / 2)) if budget else 0)
 
 
 def check_read(path: Path, read: Items, budget: float) -> None:
@@ -36,7 +37,7 @@ def check_read(path: Path, read: Items, budget: float) -> None:
 def check_answers(answers: Sequence[Answer], budget: float) -> None:
     """Raise StudentError if more items have no answer than the error budget allows."""
     lost = [answer for answer in answers if lacks_answer(answer)]
-    if not is_within(len(lost), len(answers), budget):
+    if not is_within(len(lost), len(answers), budget, A_FEW):
         raise StudentError(
             f"student_error_rate {len(lost) / len(answers):.0%} > {budget:.0%}: {len(lost)} of {len(answers)} items have no "
             f"answer, the first ({lost[0].item}): {lost[0].error}; mend those items or raise error_budget"
@@ -62,7 +63,7 @@ def check_verdicts(teacher: Teacher, answers: Sequence[Answer], budget: float, f
 def check_teacher(teacher: Teacher, lost: Sequence[Lost], total: int, budget: float, file: Path | None = None) -> None:
     """Raise TeacherError if more came to nothing than the error budget allows; what did is then asked anew when the run goes on.
     `file` holds the rows that say why, if not the teacher's journal its replies."""
-    if not is_within(len(lost), total, budget):
+    if not is_within(len(lost), total, budget, A_FEW):
         teacher.ask_anew()
         why = wording.in_brackets(Counter(each.fault for each in lost if each.fault))
         raise TeacherError(

@@ -92,19 +92,19 @@ class Endpoint:
         return self._connection.read_result(row, limit)
 
     async def check_sees(self) -> None:
-        """Show it a picture. Raises TeacherSetupError if it takes none; one that takes it and does not name its colour is told
-        of, since it may be blind all the same."""
+        """Show it a picture. Raises TeacherSetupError if it takes none; one that takes it and seems blind all the same is told
+        of."""
         try:
             said = (await self._in_its_dialect(sight.question(), "look")).content
         except RejectedError as error:
             if error.state == "failed":
                 self._connection.fatal(f"takes no pictures ({error.reason})", SIGHT_CURE)
             said = error.reason
-        if sight.is_seen(said):
-            self.learned.keep(self.learned.dialect, sees=True)
-        else:
+        if sight.seems_blind(said):
             shown = " ".join(said.split())[:120]
             self._say(f"the teacher was shown a red square and said {shown!r}; if it cannot see, {SIGHT_CURE}")
+        else:
+            self.learned.keep(self.learned.dialect, sees=True)
 
     async def chat(
         self,

@@ -11,8 +11,13 @@ from agent.chat.attachments import data_url
 
 #: Side of the picture in pixels: no model scales it down, and none refuses it as too small.
 _SIDE = 224
-#: Red, in words that a teacher may choose.
-_RED = re.compile(r"\bred\b|crimson|scarlet|\brot\b|rouge|roj[oa]|rosso|vermelh|红|紅|赤|красн", re.IGNORECASE)
+_RED = re.compile(r"\bred\b|crimson|scarlet", re.IGNORECASE)
+#: What one says who was shown nothing: that, or any colour.
+_BLIND = re.compile(
+    r"\b(can ?not|can['’]t|unable|(don|didn|haven)['’]t|do not|did not|no (image|picture)|not (see|able|visible)|provide|upload"
+    r"|attach|text[- ](only|based)|black|white|gr[ae]y|blue|green|yellow|orange|purple|brown|pink)",
+    re.IGNORECASE,
+)
 
 
 @cache
@@ -30,6 +35,6 @@ def question() -> list[dict[str, Any]]:
     return [system, {"role": "user", "content": [picture(), asked]}]
 
 
-def is_seen(reply: str) -> bool:
-    """Whether a reply to `question` names the colour."""
-    return _RED.search(reply) is not None
+def seems_blind(reply: str) -> bool:
+    """Whether a reply to `question` is that of one who did not see it."""
+    return _RED.search(reply) is None and _BLIND.search(reply) is not None

@@ -18,11 +18,9 @@ from starlette.routing import Route
 
 from eval.microworld.expert.options import Fate, Options
 from eval.microworld.expert.phrasing import draw
-from eval.microworld.expert.recognise import PictureError, decode
-from eval.microworld.expert.request import Asked, RequestError, image_bytes, read_request
+from eval.microworld.expert.request import Asked, RequestError, read_request
 from eval.microworld.expert.teacher import Expert
 from eval.microworld.expert.wrong import made_wrong
-from eval.microworld.scene import COLORS
 
 MODEL = "expert"
 #: Seconds after which a silent request is given up on this side too.
@@ -81,7 +79,7 @@ class _Service:
             content = max(odds, key=lambda letter: odds[letter])
             logprobs = _logprobs(odds, content, body) if body.get("logprobs") else None
         elif asked.kind == "talk":
-            content = f"It is {_colour(asked.images[0])}." if asked.images else _TALK
+            content = _TALK
         else:
             content = self._said(asked, key)
         tokens = (asked.letters // TOKEN_LETTERS + IMAGE_TOKENS * len(asked.images), len(content) // TOKEN_LETTERS + 1)
@@ -112,15 +110,6 @@ class _Service:
         if self._fate.meets("malformed", key):
             return text[: len(text) // 2] if draw("malformed how", key) % 2 else "I would rather not put this in JSON."
         return text
-
-
-def _colour(url: str) -> str:
-    """The name of the colour that is nearest to a picture's mean. Raises RequestError."""
-    try:
-        mean = decode(image_bytes(url)).mean(axis=(0, 1))
-    except PictureError as error:
-        raise RequestError(str(error)) from None
-    return min(COLORS, key=lambda name: float(((mean - COLORS[name]) ** 2).sum()))
 
 
 def _logprobs(odds: Mapping[str, float], said: str, body: Mapping[str, Any]) -> dict[str, Any]:

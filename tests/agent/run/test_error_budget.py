@@ -56,8 +56,8 @@ def test_four_percent_pass_and_six_stop_the_run(teacher: Teacher) -> None:
     [(1, 19, True), (A_FEW, 19, True), (A_FEW + 1, 19, False), (1, 2, True), (1, 1, False), (2, 3, False)],
 )
 def test_a_few_may_be_lost_of_however_small_a_set_but_not_most_of_it(lost: int, total: int, within: bool) -> None:
-    assert is_within(lost, total, 0.05) == within
-    assert not is_within(lost, total, 0.0), "a budget of nothing is one"
+    assert is_within(lost, total, 0.05, A_FEW) == within
+    assert not is_within(lost, total, 0.0, A_FEW), "a budget of nothing is one"
 
 
 def test_a_verdict_that_is_missing_is_the_teachers_fault(teacher: Teacher) -> None:
