@@ -35,22 +35,31 @@ class Seen:
 
     @property
     def kind(self) -> str | None:
-        system = self.body["messages"][0]["content"]
-        return next((kind for kind in KINDS if system.startswith(prompt(kind))), None)
+        said = _texts(self.body["messages"][0])[0]
+        return next((kind for kind in KINDS if said.startswith(prompt(kind))), None)
 
     @property
     def data(self) -> Any:
         """What the question is about."""
-        return json.loads(self.body["messages"][1]["content"][-1]["text"])
+        return json.loads(_texts(self._user)[-1])
+
+    @property
+    def _user(self) -> dict[str, Any]:
+        return next(message for message in self.body["messages"] if message["role"] == "user")
+
+    @property
+    def has_system(self) -> bool:
+        return bool(self.body["messages"][0]["role"] == "system")
 
     @property
     def images(self) -> list[bytes]:
-        parts = [part for part in self.body["messages"][1]["content"] if part["type"] == "image_url"]
+        content = self._user["content"]
+        parts = [part for part in content if part["type"] == "image_url"] if isinstance(content, list) else []
         return [base64.b64decode(part["image_url"]["url"].partition(",")[2]) for part in parts]
 
     @property
     def is_repair(self) -> bool:
-        return len(self.body["messages"]) > 2
+        return any(message["role"] == "assistant" for message in self.body["messages"])
 
     @property
     def form(self) -> str:
@@ -59,14 +68,21 @@ class Seen:
         return "schema" if said == "json_schema" else "object" if said == "json_object" else "text"
 
 
+def _texts(message: dict[str, Any]) -> list[str]:
+    content = message["content"]
+    return [content] if isinstance(content, str) else [part["text"] for part in content if part["type"] == "text"]
+
+
 Step = Callable[[Seen], Any] | Response | str | dict[str, Any]
 """What a request gets: a response as it is, a text or JSON value as the content of a chat completion, or what a
 function of the request gives (awaited, if it must be)."""
 
 
-def chat(content: Any, finish: str = "stop", refusal: str | None = None, tokens: tuple[int, int] = (10, 5)) -> Response:
-    """A chat completion."""
-    message = {"role": "assistant", "content": content, "refusal": refusal}
+def chat(
+    content: Any, finish: str = "stop", refusal: str | None = None, tokens: tuple[int, int] = (10, 5), **more: Any
+) -> Response:
+    """A chat completion; `more` stands in its message."""
+    message = {"role": "assistant", "content": content, "refusal": refusal, **more}
     usage = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)}
     choice = {"index": 0, "message": message, "finish_reason": finish}
     return JSONResponse({"id": "1", "object": "chat.completion", "choices": [choice], "usage": usage})

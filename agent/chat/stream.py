@@ -76,4 +76,14 @@ async def all_done(work: Iterable[T], do: Callable[[T], Awaitable[R]], limit: in
     return [result for _, result in sorted(found, key=lambda pair: pair[0])]
 
 
+async def together(work: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
+    """All results, in the order of `work`, done side by side. The first error ends the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
 _END = object()

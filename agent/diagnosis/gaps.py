@@ -43,7 +43,8 @@ async def find_gaps(
         groups = await merge_names(
             context.teacher, context.embedder.encode, sorted({*behind, *had}), _known_groups(context, number)
         )
-    check_teacher(*context.teacher.tally("same_skill").since(before), context.config.error_budget)
+    asked = context.teacher.tally("same_skill").since(before)
+    check_teacher(context.teacher, asked.lost, asked.asked, context.config.error_budget)
     gaps = [gap for group in groups if (gap := _gap(group, behind)) is not None]
     gaps.sort(key=lambda gap: (-len(gap.errors), gap.skill))
     in_gaps = {name for gap in gaps for name in gap.names}

@@ -6,8 +6,9 @@ teacher gives no reply, names stay apart.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,13 @@ from agent.teacher.prompts.replies import SameSkills
 
 #: Candidates in one request.
 CANDIDATES = 16
+#: Names that are looked at side by side, and the cosine from which on two are not: the first may claim the second.
+BESIDE, NEAR = 8, 0.5
 #: Groups that a name which none took is compared with, nearest first, until one is the same skill.
 COMPARED = 48
 
+T = TypeVar("T")
+R = TypeVar("R")
 Encode = Callable[[list[str]], NDArray[np.float32]]
 
 
@@ -45,8 +50,9 @@ async def merge_names(
     Two passes over what is not placed yet. Each canonical name first takes its wordings, nearest names first, a request
     of `CANDIDATES` at a time, until a request brings none. A name that no one took is then compared with the `COMPARED`
     nearest groups, each standing there under that of its wordings which is nearest, and becomes a canonical name itself
-    if none of them is the same. So there are a few requests for each skill, not one for each pair. The result depends on
-    the order of `names` alone. `encode` gives normalised rows. Raises TeacherError.
+    if none of them is the same; `BESIDE` names that are unlike at a time. So there are a few requests for each skill, not one
+    for each pair. The first of a group's names is its canonical one. The result depends on the order of `names` alone. `encode`
+    gives normalised rows. Raises TeacherError.
     """
     merging = _Merging(teacher, known, names)
     if merging.waiting:
@@ -55,18 +61,11 @@ async def merge_names(
         await all_done(merging.groups, merging.nearest_wordings, teacher.config.concurrency, teacher.stop)
         merging.settle(merging.groups)
     while merging.waiting:
-        name = merging.waiting[0]
-        found = await merging.same_group(name)
-        if found is not None:
-            merging.place(name, found)
-            continue
-        group = merging.found(name)
-        await merging.nearest_wordings(group)
-        merging.settle([group])
+        await merging.look_at(merging.unlike())
     return [Group(group.name, tuple(group.names)) for group in merging.groups]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Open:
     """A group that is being filled: `claims` are names that the teacher called the same, `names` what it holds."""
 
@@ -90,12 +89,43 @@ class _Merging:
             elif name not in group.names:
                 group.names.append(name)
         self.waiting = [spelt[0] for spelt in self._spelt.values()]
+        self._order = {name: number for number, name in enumerate(self.waiting)}
         self._vectors: dict[str, NDArray[np.float32]] = {}
 
     def embed(self, encode: Encode) -> None:
         """Encode all names that can be compared."""
         texts = list(dict.fromkeys([*(name for group in self.groups for name in group.names), *self.waiting]))
         self._vectors = dict(zip(texts, encode(texts), strict=True))
+
+    def unlike(self) -> list[str]:
+        """The first waiting names that are near to no waiting name before them, which may be the same skill."""
+        found: list[str] = []
+        for number, name in enumerate(self.waiting):
+            if all(self._nearness(name, before) < NEAR for before in self.waiting[:number]):
+                found.append(name)
+                if len(found) == BESIDE:
+                    break
+        return found
+
+    async def look_at(self, names: Sequence[str]) -> None:
+        """Place each of these waiting names in the group that is the same, or make it a group and let it claim its wordings."""
+        fresh = [_Open(name, [name]) for name in names]
+        pairs = [(name, [*self.groups, *fresh[:number]]) for number, name in enumerate(names)]
+        places = await self._all(pairs, lambda pair: self.same_group(*pair))
+        new = [group for group, place in zip(fresh, places, strict=True) if place is None]
+        for group in new:
+            self.groups.append(group)
+            self.place(group.name, group)
+        for name, place in zip(names, places, strict=True):
+            if place in self.groups:  # what is the same as one that is not new itself is looked at again
+                self.place(name, place)
+        await self._all(new, self.nearest_wordings)
+        self.settle(new)
+        for group in new:
+            group.name = min(filter(self._order.__contains__, group.names), key=self._order.__getitem__)
+
+    async def _all(self, work: Sequence[T], do: Callable[[T], Awaitable[R]]) -> list[R]:
+        return await all_done(work, do, self._teacher.config.concurrency, self._teacher.stop)
 
     async def nearest_wordings(self, group: _Open) -> None:
         """Let a group claim those waiting names that the teacher calls the same."""
@@ -106,9 +136,9 @@ class _Merging:
             if same == []:
                 return
 
-    async def same_group(self, name: str) -> _Open | None:
-        """The nearest group of those that the teacher calls the same, None if there is none."""
-        by_wording = {self._nearest_wording(name, group): group for group in reversed(self.groups)}
+    async def same_group(self, name: str, groups: Sequence[_Open]) -> _Open | None:
+        """The nearest of these groups that the teacher calls the same, None if there is none."""
+        by_wording = {self._nearest_wording(name, group): group for group in reversed(groups)}
         order = self._by_nearness(name, list(by_wording))[:COMPARED]
         for start in range(0, len(order), CANDIDATES):
             same = await same_names(self._teacher, name, order[start : start + CANDIDATES])
@@ -129,13 +159,6 @@ class _Merging:
         """Put a waiting name, in all its spellings, into a group."""
         self.waiting.remove(name)
         group.names += [spelt for spelt in self._spelt[plain(name)] if spelt not in group.names]
-
-    def found(self, name: str) -> _Open:
-        """A new group under a waiting name."""
-        group = _Open(name, [])
-        self.groups.append(group)
-        self.place(name, group)
-        return group
 
     def _nearness(self, one: str, other: str) -> float:
         # Rounded, so that a different order of additions on another machine does not change the order of names.

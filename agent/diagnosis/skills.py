@@ -35,6 +35,8 @@ MAX_SHOWN = 4000
 MAX_SKILLS = 4
 
 Progress = Callable[[int, int], None]
+#: Whether an endpoint takes a question, as far as it has shown.
+Fits = Callable[[Question], bool]
 
 
 class Example(NamedTuple):
@@ -69,9 +71,9 @@ async def name_right_skills(
     await _name_all(teacher, examples, len(examples), path, "item", per_request, on_progress)
 
 
-def right_questions(right: Sequence[tuple[Item, Answer]], per_request: int) -> Iterator[Question]:
-    """What `name_right_skills` asks, in a file that is not begun."""
-    return map(_question, _batches(map(_of_answer, right), per_request))
+def right_questions(right: Sequence[tuple[Item, Answer]], per_request: int, fits: Fits) -> Iterator[Question]:
+    """What `name_right_skills` asks, in a file that is not begun, of an endpoint that takes what `fits`."""
+    return _questions(_batches(map(_of_answer, right), per_request), fits)
 
 
 def _of_answer(pair: tuple[Item, Answer]) -> Example:
@@ -95,10 +97,10 @@ async def annotate(
     await _name_all(teacher, _of_pool(pool), len(pool), path, "sample", per_request, on_progress)
 
 
-def pool_questions(pool: Pool, path: Path, per_request: int) -> Iterator[Question]:
-    """What `annotate` asks, of samples that are not in `path` yet."""
+def pool_questions(pool: Pool, path: Path, per_request: int, fits: Fits) -> Iterator[Question]:
+    """What `annotate` asks, of samples that are not in `path` yet, of an endpoint that takes what `fits`."""
     done = {row["sample"] for row in read_jsonl(path)}
-    return map(_question, _not_done(_of_pool(pool), per_request, done))
+    return _questions(_not_done(_of_pool(pool), per_request, done), fits)
 
 
 def _of_pool(pool: Pool) -> Iterator[Example]:
@@ -149,15 +151,30 @@ def _batches(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:
 async def name_batch(teacher: Teacher, batch: Sequence[Example]) -> list[Named]:
     """Name the skills of a few examples in one request; where that fails, of each half, down to single ones."""
     kind, data, _, images = _question(batch)
-    asked = await teacher.ask(kind, data, NamedSkills, images, lambda reply: _check(reply, len(batch)))
+    count = len(batch)
+    asked = await teacher.ask(kind, data, NamedSkills, images, lambda reply: _check(reply, count), parts=count)
     if asked.value is not None:
         skills = {each.index: tuple(dict.fromkeys(each.skills))[:MAX_SKILLS] for each in asked.value.samples}
         return [Named(each.id, skills[number], "named") for number, each in enumerate(batch, 1)]
-    if asked.divisible and len(batch) > 1:
-        half = (len(batch) + 1) // 2
-        return [*await name_batch(teacher, batch[:half]), *await name_batch(teacher, batch[half:])]
+    if asked.divisible and count > 1:
+        return [named for half in _halves(batch) for named in await name_batch(teacher, half)]
     reason = f"the teacher's reply: {asked.state} ({asked.reason})"
     return [Named(each.id, (), "set_aside", reason, asked.fault) for each in batch]
+
+
+def _halves(batch: Sequence[Example]) -> tuple[Sequence[Example], Sequence[Example]]:
+    half = (len(batch) + 1) // 2
+    return batch[:half], batch[half:]
+
+
+def _questions(batches: Iterable[Sequence[Example]], fits: Fits) -> Iterator[Question]:
+    """One of each, or of its halves, as `name_batch` divides what an endpoint does not take."""
+    for batch in batches:
+        question = _question(batch)
+        if len(batch) == 1 or fits(question):
+            yield question
+        else:
+            yield from _questions(_halves(batch), fits)
 
 
 def _question(batch: Sequence[Example]) -> Question:

@@ -8,9 +8,11 @@ without it, as in the paper).
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from agent.chat.stream import together
 from agent.student.engine import Request, Student, prompt_for
 from agent.teacher.asked import Asked, Fault
 from agent.teacher.client import Teacher
@@ -50,7 +52,8 @@ class StudentJudge:
         able = [error for error in errors if switchable(error[1])]
         self._groups = [able[start : start + TOGETHER] for start in range(0, len(able), TOGETHER)]
         self._place = {item.id: place for place, group in enumerate(self._groups) for item, _ in group}
-        self._scoring: dict[int, asyncio.Future[dict[str, Turning]]] = {}
+        self._scoring: dict[int, asyncio.Task[dict[str, Turning]]] = {}
+        self._waiting: Counter[int] = Counter()
 
     async def __call__(self, item: Item, answer: Answer) -> Turning:
         """Judge one error, which must be `switchable`. Raises StudentError."""
@@ -58,9 +61,18 @@ class StudentJudge:
         if place is None:
             return (await self._score([(item, answer)]))[item.id]
         if place not in self._scoring:
-            self._scoring[place] = asyncio.ensure_future(self._score(self._groups[place]))
-        # Shielded, since others may wait for the same group when one of them is cancelled.
-        return (await asyncio.shield(self._scoring[place]))[item.id]
+            self._scoring[place] = asyncio.create_task(self._score(self._groups[place]))
+        scoring = self._scoring[place]
+        self._waiting[place] += 1
+        try:
+            # Shielded, since others may wait for the same group when one of them is cancelled.
+            return (await asyncio.shield(scoring))[item.id]
+        finally:
+            self._waiting[place] -= 1
+            if not self._waiting[place] and not scoring.done():  # nobody is left who wants it
+                del self._scoring[place]
+                scoring.cancel()
+                await asyncio.wait([scoring])
 
     async def _score(self, errors: Sequence[Error]) -> dict[str, Turning]:
         asked = [switch_requests(item, answer, self._prompt) for item, answer in errors]
@@ -88,7 +100,7 @@ class TeacherJudge:
         """Judge one error, which must be `switchable`. P(y) before any step is the prior's and not asked for: the
         mistaken step is at m ≥ 1."""
         questions = choices_about(item, answer)
-        asked = await asyncio.gather(*(self._teacher.choose(data, data["options"]) for data in questions))
+        asked = await together(self._teacher.choose(data, data["options"]) for data in questions)
         lost = next((each for each in asked if each.value is None), None)
         if lost is not None:
             return Turning(None, f"the teacher's choice: {lost.state} ({lost.reason})", lost.fault)

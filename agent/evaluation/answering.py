@@ -1,9 +1,10 @@
 """The student answers items: each answer is scored and written when it arrives, and none is asked for twice."""
 
+import json
 import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -15,20 +16,28 @@ from agent.chat.stream import as_done
 from agent.config.schema import RunConfig
 from agent.run.console import Advance, Reporter
 from agent.run.context import Context
-from agent.run.error_budget import check_answers, check_read
+from agent.run.error_budget import check_answers, check_read, check_verdicts, lacks_answer, lacks_verdict
 from agent.run.items import read_file
 from agent.student import Request, Student, make_student
 from agent.student.engine import prompt_for
 from agent.teacher.batch.queue import LEAST
-from agent.teacher.batch.sending import Questions
 from agent.teacher.client import Teacher
 from agent.teacher.prompts.replies import Judged
 from agent.teacher.request import Question
-from eval.answers import Answer, Evaluation, Figures, evaluate_answers, read_answer
+from eval.answers import Answer, Evaluation, evaluate_answers, read_answer
 from eval.scorers import Scorer, make_scorer
 from eval.task import Item
 from retrieval.errors import ConfigError, StudentError
-from retrieval.storage.files import Log, forget_rows, read_jsonl, write_json
+from retrieval.storage.files import (
+    Log,
+    digest,
+    file_digest,
+    forget_rows,
+    read_jsonl,
+    read_text,
+    write_json,
+    write_text,
+)
 
 
 async def answer_sets(context: Context, folder: Path, number: int, adapter: Path | None) -> Evaluation:
@@ -41,15 +50,14 @@ async def answer_sets(context: Context, folder: Path, number: int, adapter: Path
     with context.waiting("student"):
         if adapter is not None and name is not None:
             await context.student.load_adapter(name, adapter)
-    sets = {"answers.jsonl": data.items, "holdout.jsonl": data.holdout}
-    figures: list[Figures] = []
+    named = {"answers.jsonl": data.items, "holdout.jsonl": data.holdout}
+    sets = {folder / file: items for file, items in named.items() if items}
     try:
-        for file, items in sets.items():
-            if items:
-                figures.append(evaluate_answers(await _answer_set(context, items, folder / file, name)))
+        answers = await _answer_all(context, sets, name)
     finally:
         if name is not None:
             await context.student.drop_adapter(name)
+    figures = [evaluate_answers(each) for each in answers]
     place = None if adapter is None else str(adapter.relative_to(context.folder.path))
     holdout = figures[1] if len(figures) > 1 else None
     evaluation = Evaluation(number, figures[0], holdout, place, time.monotonic() - start)
@@ -57,28 +65,32 @@ async def answer_sets(context: Context, folder: Path, number: int, adapter: Path
     return evaluation
 
 
-async def _answer_set(context: Context, items: Sequence[Item], path: Path, adapter: str | None) -> list[Answer]:
-    with context.reporter.bar(f"{path.stem} of {len(items)} items") as advance, context.waiting("student"):
-        prompt = context.config.student.rationale_prompt
-        await _ask_student(context.student, items, path, adapter, prompt, context.sets.scorer, advance)
+async def _answer_all(context: Context, sets: Mapping[Path, Sequence[Item]], adapter: str | None) -> list[list[Answer]]:
+    """The answers of each set, which goes into the file that it is named by. What the teacher judges of all of them goes into one
+    batch. Raises StudentError and TeacherError if too much is missing."""
+    budget, prompt = context.config.error_budget, context.config.student.rationale_prompt
+    for path, items in sets.items():
+        with context.reporter.bar(f"{path.stem} of {len(items)} items") as advance, context.waiting("student"):
+            await _ask_student(context.student, items, path, adapter, prompt, context.sets.scorer, advance)
+        check_answers(read_answers(path), budget)
     with context.waiting("teacher"):
-        await _ask_teacher(
-            context.teacher,
-            items,
-            path,
-            lambda questions, count: _ask_ahead(context, questions, count),
-            context.reporter.bar,
-        )
-    answers = read_answers(path)
-    check_answers(answers, context.config.error_budget)
-    return answers
+        await _ask_ahead(context, [_unjudged(items, path) for path, items in sets.items()])
+        for path, items in sets.items():
+            await _ask_teacher(context.teacher, items, path, context.reporter.bar)
+    found = {path: read_answers(path) for path in sets}
+    for path, answers in found.items():
+        check_verdicts(context.teacher, answers, budget, path)
+    return list(found.values())
 
 
-async def _ask_ahead(context: Context, questions: Questions, count: int) -> None:
-    """`Context.ask_ahead`. Where so many questions may take a day, the student does not hold the GPU meanwhile."""
-    if context.teacher.has_batches and count >= LEAST:
+async def _ask_ahead(context: Context, unjudged: Sequence[Sequence[tuple[Item, Answer]]]) -> None:
+    """`Context.ask_ahead` for verdicts. Where so many may take a day, the student does not hold the GPU meanwhile."""
+    pairs = [pair for each in unjudged for pair in each]
+    if not pairs:
+        return
+    if context.teacher.has_batches and len(pairs) >= LEAST:
         await context.student.release()
-    await context.ask_ahead(questions)
+    await context.ask_ahead(lambda: (_verdict_on(item, answer) for item, answer in pairs))
 
 
 async def answer_items(
@@ -96,9 +108,7 @@ async def answer_items(
     Those that only the teacher can score are written unjudged, and once more with its verdict: the last row of an item counts.
     """
     await _ask_student(student, items, path, adapter, prompt, scorer, advance)
-    await _ask_teacher(
-        teacher, items, path, lambda questions, count: teacher.ask_ahead(questions), lambda what: nullcontext(advance)
-    )
+    await _ask_teacher(teacher, items, path, lambda what: nullcontext(advance))
 
 
 async def _ask_student(
@@ -111,7 +121,7 @@ async def _ask_student(
     advance: Advance,
 ) -> None:
     by_id = {item.id: item for item in items}
-    forget_rows(path, lambda row: bool(row["kind"] == "error"))  # they get another chance
+    forget_rows(path, lambda row: lacks_answer(Answer.from_row(row)))  # they get another chance
     done = {row["item"] for row in read_jsonl(path)}
     requests = [Request(item.id, prompt_for(prompt, item.prompt_text), item.images) for item in items]
     with Log(path) as log:
@@ -121,24 +131,24 @@ async def _ask_student(
             advance(len(done), len(items))
 
 
-async def _ask_teacher(
-    teacher: Teacher,
-    items: Sequence[Item],
-    path: Path,
-    ask_ahead: Callable[[Questions, int], Awaitable[None]],
-    bar: Callable[[str], AbstractContextManager[Advance]],
-) -> None:
-    """Have judged what only the teacher can score; `ask_ahead` gets these questions, and how many they are, first. `bar` is
-    opened while they are asked."""
+def _unjudged(items: Sequence[Item], path: Path) -> list[tuple[Item, Answer]]:
+    """What only the teacher can score, and has not; what an earlier attempt got no verdict on gets another chance."""
     by_id = {item.id: item for item in items}
-    unjudged = [answer for answer in read_answers(path) if answer.kind == "unjudged"]
+    answers = read_answers(path)
+    return [(by_id[each.item], each) for each in answers if each.kind == "unjudged" or lacks_verdict(each)]
+
+
+async def _ask_teacher(
+    teacher: Teacher, items: Sequence[Item], path: Path, bar: Callable[[str], AbstractContextManager[Advance]]
+) -> None:
+    """Have judged what only the teacher can score. `bar` is opened meanwhile."""
+    unjudged = _unjudged(items, path)
     if not unjudged:
         return
 
-    async def judge(answer: Answer) -> Answer:
-        return await _judge(teacher, by_id[answer.item], answer)
+    async def judge(pair: tuple[Item, Answer]) -> Answer:
+        return await _judge(teacher, *pair)
 
-    await ask_ahead(lambda: (_verdict_on(by_id[answer.item], answer) for answer in unjudged), len(unjudged))
     with Log(path) as log, bar(f"verdicts on {len(unjudged)} answers") as advance:
         async with aclosing(as_done(unjudged, judge, teacher.config.concurrency, teacher.stop)) as verdicts:
             judged = 0
@@ -167,14 +177,14 @@ def read_answers(path: Path) -> list[Answer]:
 async def evaluate_file(
     config: RunConfig, items: Path, adapter: Path | None, out: Path | None, reporter: Reporter, limit: int | None = None
 ) -> dict[str, Any]:
-    """`gaptutor evaluate`: answer a test set, outside any run; `out` keeps the answers, and must not be there.
+    """`gaptutor evaluate`: answer a test set, outside any run; `out` keeps the answers, and must not be there, unless they are
+    those of an attempt at the same that did not come to its end, which goes on.
 
     All of its items, or the first `limit`, whatever `data.limit` says. What the teacher judged is kept beside `out`, so that it
     is not paid twice. Returns n, right, accuracy, interval (95% Wilson), format, errors, with_steps, the scorer and why it was
     chosen, and set_aside (items that could not be read). Raises DataError if these are more than the error budget allows.
     """
-    if out is not None and out.exists():
-        raise ConfigError(f"{out} is there already; name another file for the answers")
+    note = None if out is None else _note_begun(config, items, adapter, out, limit)
     read = read_file(config, items, limit)
     check_read(items, read, config.error_budget)
     scorer = make_scorer(config.data.scorer, read.items, config.data.tolerance)
@@ -197,10 +207,37 @@ async def evaluate_file(
             await student.close()
             await teacher.close()
         answers = read_answers(path)
-    check_answers(answers, config.error_budget)
+        check_answers(answers, config.error_budget)
+        check_verdicts(teacher, answers, config.error_budget, path)
+        await teacher.close()
+    if note is not None:
+        note.unlink(missing_ok=True)
     figures = evaluate_answers(answers)
     chosen = {"name": scorer.name, "why": scorer.why}
     return {**asdict(figures), "scorer": chosen, "set_aside": [asdict(each) for each in read.set_aside]}
+
+
+def _note_begun(config: RunConfig, items: Path, adapter: Path | None, out: Path, limit: int | None) -> Path:
+    """Note beside `out` what its answers are of, until they are whole. Raises ConfigError if `out` holds others."""
+    note = out.with_name(f".{out.name}.begun.json")
+    student = config.student.model_dump(
+        mode="json", include={"model", "rationale_prompt", "max_new_tokens", "image_pixels"}
+    )
+    weights = sorted(adapter.glob("adapter_*")) if adapter else []
+    asked = [student, config.data.scorer, config.data.tolerance, str(config.data.images), config.teacher.model, limit]
+    # A set that is not there is told of by whoever reads it.
+    held = [file_digest(path) for path in (items, *weights) if path.is_file()]
+    begun = {"schema": 1, "of": digest([asked, held, adapter is None])}
+    if out.exists():
+        if not note.exists():
+            raise ConfigError(f"{out} is there already; name another file for the answers")
+        if read_text(note) != json.dumps(begun):
+            raise ConfigError(
+                f"{out} was begun with another student, adapter, test set or scorer and is not finished; go on with those, or "
+                "name another file for the answers"
+            )
+    write_text(note, json.dumps(begun))
+    return note
 
 
 @contextmanager

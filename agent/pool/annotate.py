@@ -8,6 +8,7 @@ from agent.diagnosis.skills import annotate, pool_questions
 from agent.run.context import Context
 from agent.run.error_budget import check_teacher
 from agent.run.folder import POOL_COSTS
+from agent.teacher.asked import Lost
 from agent.teacher.client import Teacher
 from retrieval.errors import DataError
 from retrieval.pool.pool import Pool
@@ -44,7 +45,7 @@ async def annotate_pool(context: Context, pool: Pool, folder: Path) -> dict[str,
     )
     size = context.config.diagnosis.per_request
     try:
-        await context.ask_ahead(lambda: pool_questions(pool, path, size), teacher)
+        await context.ask_ahead(lambda: pool_questions(pool, path, size, teacher.fits), teacher)
         with context.reporter.bar("naming the pool's skills") as advance:
             await annotate(teacher, pool, path, size, advance)
     finally:
@@ -52,6 +53,6 @@ async def annotate_pool(context: Context, pool: Pool, folder: Path) -> dict[str,
         this_run = teacher.paid()._asdict()
         context.folder.status(annotation={**teacher.usage()._asdict(), "this_run": this_run})
     rows = read_jsonl(path)
-    lost = [row.get("fault") for row in rows if row["state"] == "set_aside"]
-    check_teacher(len(lost), len(rows), context.config.error_budget, lost)
+    lost = [Lost(row.get("fault"), str(row.get("reason"))) for row in rows if row["state"] == "set_aside"]
+    check_teacher(teacher, lost, len(rows), context.config.error_budget, path)
     return {row["sample"]: row["skills"] for row in rows if row["state"] == "named"}

@@ -55,7 +55,8 @@ async def match_needs(context: Context, gaps: Gaps, number: int) -> dict[str, li
     before = context.teacher.tally("same_skill")
     with context.reporter.bar(f"matching {len(needs)} skills with the pool's"), context.waiting("teacher"):
         found = await all_done(needs, match, context.config.teacher.concurrency, context.stop)
-    check_teacher(*context.teacher.tally("same_skill").since(before), context.config.error_budget)
+    asked = context.teacher.tally("same_skill").since(before)
+    check_teacher(context.teacher, asked.lost, asked.asked, context.config.error_budget)
     # A need that the teacher gave no reply on is left out, so that the best hits of the search stand in for it.
     matches = {need.skill: names for need, names in zip(needs, found, strict=True) if names is not None}
     write_json(context.folder.round(number) / "matches.json", {"schema": 1, "matches": matches})

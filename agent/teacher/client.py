@@ -2,7 +2,7 @@
 
 A question's outcome is data: `Asked` holds the value or says which of the teacher's faults kept it from us. Only what
 ends the whole run is an exception: no connection, a refused key, an unknown address or model, the same failure ten
-times in a row.
+times in a row, none of a kind's first questions answered.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from pydantic import BaseModel
 from agent.chat.stop import Stop
 from agent.chat.stream import see_through
 from agent.config.schema import TeacherConfig
-from agent.teacher.asked import Asked, Failures, Tally, refusal_in
+from agent.teacher.asked import Asked, Failures, Lost, Tally, refusal_in, what_failed
 from agent.teacher.batch.ahead import Ahead
 from agent.teacher.batch.api import BatchApi
 from agent.teacher.batch.fetching import Progress
 from agent.teacher.batch.sending import Questions
-from agent.teacher.endpoint.dialect import Learned
+from agent.teacher.endpoint.dialect import CHOICE, Learned
 from agent.teacher.endpoint.endpoint import Endpoint
 from agent.teacher.endpoint.outage import Say
 from agent.teacher.endpoint.received import RejectedError
@@ -35,7 +35,7 @@ from agent.teacher.prompts.own import Prompts, load_prompts
 from agent.teacher.prompts.replies import json_schema
 from agent.teacher.repair import repaired
 from agent.teacher.request import ChatRequest, Question
-from retrieval.errors import DataError
+from retrieval.errors import DataError, TeacherError
 
 #: Seconds that replies on their way get to come in when the run stops.
 GRACE = 10.0
@@ -76,9 +76,10 @@ class Teacher:
         self.traffic = traffic or Traffic()
         self._sleep = self.traffic.timed(self.stop.sleeper(sleep))
         self.say = say
-        self._ledger = Ledger(config, journal, self.budget, costs)
         #: Of what there is of batches, which is this run's; None: all.
         self._own_scope = scope if costs else None
+        self.journal = journal
+        self._ledger = Ledger(config, journal, self.budget, costs, self._own_scope)
         self._endpoint: Endpoint | None = None
         self._ahead = Ahead(
             config,
@@ -94,6 +95,8 @@ class Teacher:
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._failures = Failures()
         self._tally: dict[str, Tally] = defaultdict(Tally)
+        #: Keys of replies in the journal of which no value could be made.
+        self._unusable: set[str] = set()
 
     async def ask(
         self,
@@ -103,24 +106,29 @@ class Teacher:
         images: Sequence[Path | bytes] = (),
         check: Callable[[T], str] = lambda value: "",
         anew: bool = False,
+        parts: int = 1,
     ) -> Asked[T]:
         """Ask one question. `data` is a JSON object; `check` says what is wrong with a value that fits the schema ("" for
-        nothing). `anew`: what earlier processes got counts only if it has a value.
+        nothing). `anew`: what earlier processes got counts only if it has a value. `parts`: what the question can be divided
+        into; whoever asks does so, if that may help (`Asked.divisible`), and of a question that holds more pictures than the
+        endpoint has shown to take, it is said at once.
 
         A malformed reply is shown to the teacher once, with what is wrong with it. Raises TeacherError, BudgetError,
         StorageError.
         """
 
-        async def work() -> Asked[T]:
+        async def work() -> tuple[Asked[T], list[str]]:
             request = self.request(Question(kind, data, schema, images))
-            known = anew and self._ledger.find(request.key(), self.config.max_tokens) is not None
+            known = self._ledger.find(request.key(), self.config.max_tokens) is not None
+            if parts > 1 and not known and not self._opened().learned.sizes.fits(request.pictures):
+                return Asked(None, "failed", f"{request.pictures} pictures are too many for this endpoint", True), []
             asked, keys = await repaired(self.complete, request, schema, check)
-            if known and asked.state != "ok":
+            if anew and known and asked.state != "ok":
                 self._ledger.forget(keys)
-                asked, _ = await repaired(self.complete, request, schema, check)
-            return asked
+                asked, keys = await repaired(self.complete, request, schema, check)
+            return asked, keys
 
-        return await self._counted(kind, work)
+        return await self._counted(kind, work, parts)
 
     async def choose(self, data: Mapping[str, Any], letters: Collection[str]) -> Asked[dict[str, float]]:
         """Have the teacher choose an option, without images: the probability of each letter, which sum to 1.
@@ -129,30 +137,53 @@ class Teacher:
         BudgetError, StorageError.
         """
 
-        async def work() -> Asked[dict[str, float]]:
-            reply = await self.complete(self.request(Question("choose", data, None)))
+        async def work() -> tuple[Asked[dict[str, float]], list[str]]:
+            request = self.request(Question(CHOICE, data, None))
+            reply, keys = await self.complete(request), [request.key()]
             if (fault := refusal_in(reply)) is not None:
-                return fault
+                return fault, keys
             odds = option_odds(reply.top, letters)
             if odds is None:
                 said = " ".join(reply.content[:40].split())
-                return Asked(None, "malformed", f"none of {', '.join(letters)} is among the likely tokens of {said!r}")
-            return Asked(odds, "ok")
+                why = f"none of {', '.join(letters)} is among the likely tokens of {said!r}"
+                return Asked(None, "malformed", why), keys
+            return Asked(odds, "ok"), keys
 
-        return await self._counted("choose", work)
+        return await self._counted(CHOICE, work)
 
-    async def _counted(self, kind: str, work: Callable[[], Awaitable[Asked[R]]]) -> Asked[R]:
-        """Do the asking in one of the slots; what failed is data."""
+    async def _counted(
+        self, kind: str, work: Callable[[], Awaitable[tuple[Asked[R], list[str]]]], parts: int = 1
+    ) -> Asked[R]:
+        """Do the asking in one of the slots; what failed is data. What is asked again in parts counts for no failure."""
         self.load()
+        keys: list[str] = []
+        error: RejectedError | DataError | None = None
         async with self._slots:
             try:
-                asked = await work()
-            except (RejectedError, DataError) as error:
-                where = self._endpoint.name if self._endpoint else self.config.base_url
-                asked = self._failures.add(error, where)
+                asked, keys = await work()
+            except (RejectedError, DataError) as failed:
+                asked, error = what_failed(failed), failed
         before = self._tally[kind]
-        self._tally[kind] = Tally(before.asked + 1, before.lost + (asked.state != "ok"))
+        lost = () if asked.state == "ok" else (Lost(asked.fault, asked.reason),)
+        self._tally[kind] = Tally(before.asked + 1, before.lost + lost)
+        if asked.state != "ok":
+            self._unusable.update(keys)
+        if not (asked.divisible and parts > 1) and not isinstance(error, DataError):
+            where = self._endpoint.name if self._endpoint else self.config.base_url
+            if error is not None and error.state == "failed":
+                self._failures.again(error.reason, where)
+            try:
+                self._failures.add(kind, asked, where)
+            except TeacherError:
+                self.ask_anew()
+                raise
         return asked
+
+    def ask_anew(self) -> None:
+        """Have the questions that came to nothing in this process asked anew by the next, whatever is in the journal: they are
+        why the run stops, and what makes it go on may have mended them. Raises StorageError."""
+        self._ledger.ask_anew(self._unusable)
+        self._unusable.clear()
 
     @property
     def has_batches(self) -> bool:
@@ -165,6 +196,19 @@ class Teacher:
         self.load()
         if self.has_batches:
             await self._ahead.ask(questions, self.scope, on_progress)
+
+    @property
+    def has_seen(self) -> bool:
+        """Whether nothing is left to learn by `check_sees`: it is to see no pictures, or has seen one."""
+        return not self.config.see_images or self._opened().learned.sees
+
+    async def check_sees(self) -> None:
+        """Show the teacher a picture, which stands in no journal. Raises TeacherError if it takes none."""
+        await self._opened().check_sees()
+
+    def fits(self, question: Question) -> bool:
+        """Whether the endpoint takes so many pictures in a request, as far as it has shown."""
+        return not self.config.see_images or self._opened().learned.sizes.fits(len(question.images))
 
     async def check_batches(self) -> None:
         """See that the endpoint has a Batch API. Raises TeacherError."""
@@ -229,13 +273,17 @@ class Teacher:
     async def _bought(
         self, endpoint: Endpoint, question: ChatRequest, more: Sequence[dict[str, Any]], most: float
     ) -> Completion:
-        """The endpoint's reply, written down and paid for."""
+        """The endpoint's reply, written down and paid for; so is what it may have made without our hearing of it."""
+
+        def lost() -> bool:
+            return self._ledger.charge(question, more, self.scope)
+
         messages = await question.encoded()
         if question.schema is None:
-            reply = await endpoint.choose(messages)
+            reply = await endpoint.choose(messages, lost)
         else:
             schema = json_schema(question.schema)
-            reply = await endpoint.chat(messages, question.kind, schema, list(more))
+            reply = await endpoint.chat(messages, question.kind, schema, list(more), lost)
         self._failures.end()
         self._ledger.enter(question.key(more), question.kind, self.scope, reply, most)
         return reply

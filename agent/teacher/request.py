@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,15 +39,28 @@ class ChatRequest:
         self._model, self._data = config.model, as_data(data)
         self._effort = [] if config.reasoning_effort is None else [f"reasoning effort {config.reasoning_effort}"]
         self._images = [read_picture(image) for image in images]
+        self._keys: dict[str, str] = {}
+
+    @property
+    def pictures(self) -> int:
+        """How many are sent."""
+        return len(self._images)
 
     def key(self, more: Sequence[Mapping[str, Any]] = ()) -> str:
         """Hash of everything that the reply depends on; `more` is what was said since (a repair). The endpoint's address is
         not in it: the model is who answers."""
+        said = json.dumps(list(more))
+        if said not in self._keys:
+            shape: Any = json_schema(self.schema) if self.schema else f"top {TOP}"
+            parts = [self._model, self._prompt, self._data, self._hashes, shape, list(more), *self._effort]
+            self._keys[said] = digest(parts)
+        return self._keys[said]
+
+    @cached_property
+    def _hashes(self) -> list[str]:
+        """Of the pictures, which may be large, and of the size at which they are sent."""
         hashes = [picture_hash(image) for image in self._images]
-        if hashes and self._longest is not None:
-            hashes.append(f"at most {self._longest} pixels")
-        shape: Any = json_schema(self.schema) if self.schema else f"top {TOP}"
-        return digest([self._model, self._prompt, self._data, hashes, shape, list(more), *self._effort])
+        return [*hashes, f"at most {self._longest} pixels"] if hashes and self._longest is not None else hashes
 
     def messages(self) -> list[dict[str, Any]]:
         """The prompt, then the images and one text part with the data. Raises DataError if an image is none."""

@@ -17,6 +17,7 @@ from agent.loop.notes import stop_failed
 from agent.loop.state import State
 from agent.run.context import Context
 from agent.run.error_budget import check_teacher
+from agent.teacher.asked import Lost
 from eval.answers import Answer
 from eval.task import Item
 from retrieval.errors import AdapterError
@@ -64,8 +65,11 @@ async def _ask_ahead(
     how, seed = context.config.diagnosis, context.config.seed
     wrong = [(items[answer.item], answer) for answer in errors]
     had = [(items[answer.item], answer) for answer in right]
+    fits = context.teacher.fits
     with context.waiting("teacher"):
-        await context.ask_ahead(lambda: chain(questions_about(how, seed, wrong), right_questions(had, how.per_request)))
+        await context.ask_ahead(
+            lambda: chain(questions_about(how, seed, wrong), right_questions(had, how.per_request, fits))
+        )
 
 
 async def diagnose_all(
@@ -99,8 +103,8 @@ async def diagnose_all(
     if adapter is not None:
         await context.student.drop_adapter(adapter)
     diagnoses = sorted((Diagnosis.from_row(row) for row in read_jsonl(path)), key=lambda diagnosis: diagnosis.id)
-    lost = [diagnosis.fault for diagnosis in diagnoses if diagnosis.state == "set_aside"]
-    check_teacher(len(lost), len(diagnoses), context.config.error_budget, lost)
+    lost = [Lost(each.fault, str(each.reason)) for each in diagnoses if each.state == "set_aside"]
+    check_teacher(context.teacher, lost, len(diagnoses), context.config.error_budget, path)
     return diagnoses
 
 
@@ -125,6 +129,6 @@ async def _name_right(
     with context.reporter.bar("skills of right answers") as advance, context.waiting("teacher"):
         await name_right_skills(context.teacher, pairs, path, context.config.diagnosis.per_request, advance)
     rows = sorted(read_jsonl(path), key=lambda row: str(row["item"]))
-    lost = [row.get("fault") for row in rows if row["state"] == "set_aside"]
-    check_teacher(len(lost), len(rows), context.config.error_budget, lost)
+    lost = [Lost(row.get("fault"), str(row.get("reason"))) for row in rows if row["state"] == "set_aside"]
+    check_teacher(context.teacher, lost, len(rows), context.config.error_budget, path)
     return {row["item"]: row["skills"] for row in rows}

@@ -29,9 +29,13 @@ async def prepare(context: Context, state: State) -> Update:
     if engine_of(student) == "vllm":
         await asyncio.to_thread(check_serving, student, context.config.tuning.rank)
         await check_named(student)
+    await ensure_sets(context)
     question = {"skill": "reading a clock", "candidates": ["telling the time"]}
     try:
         with context.waiting("teacher"):
+            shown = any(item.images for item in (*context.sets.items, *context.sets.holdout))
+            if shown and not context.teacher.has_seen:
+                await context.teacher.check_sees()
             # What came of it before does not count against a teacher that has been mended since.
             probe = await context.teacher.ask("same_skill", question, SameSkills, anew=True)
             if probe.value is None:
@@ -46,7 +50,6 @@ async def prepare(context: Context, state: State) -> Update:
     except TeacherError as error:
         # Later this would be an outage; at the start, an address, key or model is wrong.
         raise ConfigError(str(error)) from error
-    await ensure_sets(context)
     await asyncio.to_thread(check_pool, context.folder, context.config)
     await asyncio.to_thread(check_is_pool, context.config)
     # What will be looked up with comes late, when hours are spent, but can be seen to be there now.

@@ -37,19 +37,25 @@ class Sender:
         self._means, self._fates, self._queue, self._asker = means, fates, queue, asker
 
     async def ask_first(self, questions: Questions) -> None:
-        """Ask one question of each kind directly, so that it is known in which form the endpoint takes them."""
-        kinds: set[str] = set()
+        """Ask one question of each kind directly, with pictures and without, so that it is known in which form the endpoint takes
+        them; if that has too many pictures, one with fewer."""
+        endpoint, see = self._means.api().endpoint, self._means.config.see_images
+        asked: dict[tuple[str, bool], int] = {}
         for question in questions():
-            if question.kind in kinds or self._means.api().endpoint.takes(question.kind):
+            pictures = len(question.images) if see else 0
+            kind = question.kind, pictures > 0
+            if endpoint.takes(*kind) or pictures >= asked.get(kind, pictures + 1):
                 continue
             if (request := self._wanted(question)) is not None:
-                kinds.add(question.kind)
+                asked[kind] = pictures
                 try:
                     await self._asker.complete(request)
-                except RejectedError:
+                except RejectedError as error:
+                    if error.state != "failed":
+                        asked[kind] = 0
                     continue  # whoever asks again is told
                 except DataError:  # it was not sent
-                    kinds.discard(question.kind)
+                    del asked[kind]
 
     async def submit(self, questions: Questions, scope: str) -> int:
         """Submit what is not answered yet; how many batches that makes."""

@@ -83,7 +83,7 @@ class Connection:
             async with asyncio.timeout(seconds):
                 return await answer
         except (TimeoutError, openai.APITimeoutError):
-            raise PassingError(f"no answer within {seconds:g} s") from None
+            raise PassingError(f"no answer within {seconds:g} s", timed_out=True) from None
         except openai.APIConnectionError as error:
             if isinstance(error.__cause__, httpx2.LocalProtocolError):  # its message quotes the header
                 self.fatal("cannot be asked, since a header of the request holds what no header can", _OTHER_HEADERS)
@@ -113,8 +113,7 @@ class Connection:
         if (state := failure.state()) != "failed":
             raise RejectedError(f"HTTP {status}: {said}", status, state) from None
         if status in (401, 403):
-            cure = f"check the key in {variable}" if self._key else f"set {variable} to your key"
-            self.fatal(f"refused the key (HTTP {status}: {said})", cure)
+            self.fatal(f"refused the key (HTTP {status}: {said})", self.key_cure())
         if failure.no_credit():
             self.fatal(f"says there is no credit left (HTTP {status}: {said})", f"check the account behind {variable}")
         if status == 404:
@@ -123,6 +122,11 @@ class Connection:
         if failure.passes():
             raise PassingError(f"HTTP {status}: {said}", status, failure.after) from None
         raise RejectedError(f"HTTP {status}: {said}", status) from None
+
+    def key_cure(self) -> str:
+        """What to do where the key may be wrong."""
+        variable = self._config.api_key_env
+        return f"check the key in {variable}" if self._key else f"set {variable} to your key"
 
     def fatal(self, what: str, cure: str) -> NoReturn:
         """Raise TeacherSetupError: what the teacher does, and how it is put right."""

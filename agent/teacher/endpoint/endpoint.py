@@ -5,7 +5,8 @@ into a recorded state, is also what becomes of a request whose tries are used up
 answered, the run waits (`Outages`).
 
 What the endpoint can do is learned from its refusals (`Settling`) and remembered (`Learned`); whether it gives log-probabilities,
-from the first choice that it is asked. What else its API offers (`batch/api.py`) is reached through the same errors.
+from the first choice that it is asked, whether it sees, from one picture. What else its API offers (`batch/api.py`) is reached
+through the same errors.
 Not here: budgets.
 """
 
@@ -19,16 +20,23 @@ import openai
 
 from agent.chat.stop import Stop
 from agent.config.schema import TeacherConfig
+from agent.teacher.endpoint import sight
 from agent.teacher.endpoint.connection import Connection
-from agent.teacher.endpoint.dialect import Learned, Messages
+from agent.teacher.endpoint.dialect import CHOICE, Dialect, Learned, Messages, pictures_in
 from agent.teacher.endpoint.outage import Say
 from agent.teacher.endpoint.received import NOT_TAKEN, PassingError, RejectedError
-from agent.teacher.endpoint.settling import PLAIN, Settling
+from agent.teacher.endpoint.settling import PLAIN, TO_SETTLE, Settling
 from agent.teacher.endpoint.traffic import Traffic
-from agent.teacher.endpoint.tries import Tries
+from agent.teacher.endpoint.tries import Lost, Tries
 from agent.teacher.ledger.journal import Completion
 
 R = TypeVar("R")
+
+#: What the user can do about a teacher that takes no pictures.
+SIGHT_CURE = (
+    "take a model and a server that see (llama.cpp needs --mmproj), or set teacher.see_images to false: the teacher is then told "
+    "only how many pictures belong to a question"
+)
 
 
 class Endpoint:
@@ -49,7 +57,8 @@ class Endpoint:
         self.learned = learned or Learned()
         self.learned.open(self.name, config.model)
         self._tries = Tries(config, self._connection, self._away, sleep, say, traffic or Traffic())
-        self._settling = Settling(config, self._connection, self._tries, self.learned)
+        self._settling = Settling(config, self._connection, self._tries, self.learned, say)
+        self._say = say
 
     @property
     def name(self) -> str:
@@ -68,9 +77,9 @@ class Endpoint:
         """Whether a request of this task is on its way."""
         return self._tries.is_sending(task)
 
-    def takes(self, name: str) -> bool:
-        """Whether it is known that the endpoint takes this kind of question in its dialect."""
-        return self._settling.takes(name)
+    def takes(self, name: str, pictured: bool) -> bool:
+        """Whether it is known that the endpoint takes this kind of question, with pictures or without, in its dialect."""
+        return self._settling.takes(name, pictured)
 
     async def call(self, send: Callable[[openai.AsyncOpenAI], Awaitable[R]], seconds: float | None = None) -> R:
         """Something else than a chat request, tried again like one; `seconds` is its time-out, if another. Raises TeacherError,
@@ -82,20 +91,40 @@ class Endpoint:
         """See `Connection.read_result`."""
         return self._connection.read_result(row, limit)
 
-    async def chat(
-        self, messages: Messages, name: str, schema: Mapping[str, Any], more: Messages | None = None
-    ) -> Completion:
-        """Ask. `name` and `schema` (JSON schema) say what the reply must look like, `more` is what was said since `messages`.
-        Raises TeacherError, RejectedError."""
-        return await self._in_its_dialect(messages, name, schema, more)
+    async def check_sees(self) -> None:
+        """Show it a picture. Raises TeacherSetupError if it takes none; one that takes it and seems blind all the same is told
+        of."""
+        try:
+            said = (await self._in_its_dialect(sight.question(), "look")).content
+        except RejectedError as error:
+            if error.state == "failed":
+                self._connection.fatal(f"takes no pictures ({error.reason})", SIGHT_CURE)
+            said = error.reason
+        if sight.seems_blind(said):
+            shown = " ".join(said.split())[:120]
+            self._say(f"the teacher was shown a red square and said {shown!r}; if it cannot see, {SIGHT_CURE}")
+        else:
+            self.learned.keep(self.learned.dialect, sees=True)
 
-    async def choose(self, messages: Messages) -> Completion:
+    async def chat(
+        self,
+        messages: Messages,
+        name: str,
+        schema: Mapping[str, Any],
+        more: Messages | None = None,
+        lost: Lost = lambda: True,
+    ) -> Completion:
+        """Ask. `name` and `schema` (JSON schema) say what the reply must look like, `more` is what was said since `messages`;
+        `lost` is told of each time-out. Raises TeacherError, RejectedError."""
+        return await self._in_its_dialect(messages, name, schema, more, lost)
+
+    async def choose(self, messages: Messages, lost: Lost = lambda: True) -> Completion:
         """Ask for an option's letter with log-probabilities (`Completion.top`); what is refused or filtered has none.
 
         Raises TeacherError if the endpoint gives none at all, RejectedError if it has given some before.
         """
         try:
-            reply = await self._in_its_dialect(messages, "choose")
+            reply = await self._in_its_dialect(messages, CHOICE, lost=lost)
         except RejectedError as error:
             if self._names_logprobs(error):
                 self._no_logprobs(error.reason)
@@ -108,24 +137,37 @@ class Endpoint:
         return reply
 
     async def _in_its_dialect(
-        self, messages: Messages, name: str, schema: Mapping[str, Any] | None = None, more: Messages | None = None
+        self,
+        messages: Messages,
+        name: str,
+        schema: Mapping[str, Any] | None = None,
+        more: Messages | None = None,
+        lost: Lost = lambda: True,
     ) -> Completion:
-        """Without a schema, a choice with log-probabilities is asked for."""
+        """Without a schema, a choice with log-probabilities is asked for, or a plain reply."""
+        pictures = pictures_in(messages)
         while True:
             used = self.learned.dialect
             body = used.body(self._config, messages, name, schema, more)
             try:
-                reply = await self._tries.until_answered(partial(self._connection.post, body))
+                reply = await self._tries.until_answered(partial(self._connection.post, body), lost)
             except RejectedError as error:
-                if error.status not in NOT_TAKEN or error.state != "failed":
+                if await self._is_for_itself(error, used, name, schema, pictures > 0):
+                    if error.status in TO_SETTLE | {413} and error.state == "failed":
+                        self.learned.sizes.refuse(pictures, error.reason)
                     raise
-                if schema is None and self._names_logprobs(error):
-                    raise
-                if await self._settling.after_refusal(used, name, schema) == used:
-                    raise  # for what it is, not for how it was put
                 continue
-            self._settling.answered(used, name)
+            self.learned.sizes.took(pictures)
+            self._settling.answered(used, name, pictures > 0)
             return reply
+
+    async def _is_for_itself(
+        self, error: RejectedError, used: Dialect, name: str, schema: Mapping[str, Any] | None, pictured: bool
+    ) -> bool:
+        """Whether a request was refused for what it is, and not for how it was put."""
+        if error.status not in TO_SETTLE or error.state != "failed" or (name == CHOICE and self._names_logprobs(error)):
+            return True
+        return await self._settling.after_refusal(used, name, schema, pictured) == used
 
     def _names_logprobs(self, error: RejectedError) -> bool:
         """Whether an endpoint that never gave log-probabilities refused a choice for them."""

@@ -1,7 +1,8 @@
 """A request is tried again, later each time, and at `Retry-After` where the provider names a time.
 
-A teacher that has never answered is not waited for: an address or a key is wrong then. One that has is (`Outages`). How many
-requests are under way is the business of `Pace`.
+A time-out is tried again once: what the provider made meanwhile may be charged for, and a request that takes too long will do
+so again. A teacher that has never answered is not waited for: an address or a key is wrong then. One that has is (`Outages`).
+How many requests are under way is the business of `Pace`.
 """
 
 import asyncio
@@ -21,11 +22,15 @@ from retrieval.errors import TeacherError
 
 #: Times that an address which has never answered is tried.
 FIRST_CONTACT_TRIES = 3
+#: Times that a request is sent that gets no answer in time.
+TIMED_OUT_TRIES = 2
 #: Too many requests at a time, or in a time.
 _CONGESTED = frozenset({429, 503})
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=60)
 
 R = TypeVar("R")
+#: Is told of a time-out; whether the request may be sent again.
+Lost = Callable[[], bool]
 
 
 class Tries:
@@ -52,9 +57,10 @@ class Tries:
         """Whether a request of this task is on its way."""
         return task in self._sending
 
-    async def until_answered(self, send: Callable[[], Awaitable[R]]) -> R:
+    async def until_answered(self, send: Callable[[], Awaitable[R]], lost: Lost = lambda: True) -> R:
         """What `send` brings, which is called until it does not fail for a passing reason. Raises TeacherError, RejectedError."""
         told = False  # the endpoint has named a time for this request
+        timed_out = 0
 
         def note(state: RetryCallState) -> None:
             nonlocal told
@@ -66,12 +72,25 @@ class Tries:
                 await self._sleep(seconds)
 
         async def once() -> R:
-            return await self._in_turn(send, told)
+            nonlocal timed_out
+            try:
+                return await self._in_turn(send, told)
+            except PassingError as error:
+                if error.timed_out:
+                    timed_out += 1
+                    if not lost():
+                        raise RejectedError(
+                            f"{error.reason}, and teacher.budget_usd has no room for another try"
+                        ) from None
+                raise
+
+        def stop(state: RetryCallState) -> bool:
+            return timed_out >= TIMED_OUT_TRIES or self._stop(state)
 
         again = retry_if_exception_type(PassingError)
         while True:
-            over = self._outages.over
-            tries = AsyncRetrying(stop=self._stop, wait=_wait, retry=again, sleep=rest, before_sleep=note, reraise=True)
+            over, timed_out = self._outages.over, 0
+            tries = AsyncRetrying(stop=stop, wait=_wait, retry=again, sleep=rest, before_sleep=note, reraise=True)
             try:
                 reply: R = await tries(once)
             except PassingError as error:

@@ -5,7 +5,7 @@ journal. One that does not fit beside those under way waits for them, since most
 that does not fit when nothing is under way ends the run: so no reply that is paid for is lost. For a batch that was
 submitted, the most that it can cost stays set aside until its results are in the journal. What was spent is in files
 of the run's folder, that for the pool's skills too: it counts wherever the folder is moved to, and whatever becomes of the
-pool. Not seen are requests that a provider charges without answering them (a time-out).
+pool. A request that gets no answer in time is paid at its most: the provider may have made one, and charge for it.
 """
 
 import asyncio

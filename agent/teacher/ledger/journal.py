@@ -1,9 +1,10 @@
 """The teacher's journal: every paid answer, so that none is paid twice.
 
 One JSON object a line: key (hash of the request), kind, scope, the reply as it came, tokens and cost. Images are in it
-by their hash within the key only. What came in a batch has `batch`: it costs less. The reply's text is kept, not what was
-made of it, so that a journal outlives a change of how replies are read. One process writes; a torn last line is one
-lost answer.
+by their hash within the key only. What came in a batch has `batch`: it costs less. A row with `unanswered` holds no reply: it
+is what a request can have cost that got none in time; one with `anew` says that the reply before it does not count. The reply's
+text is kept, not what was made of it, so that a journal outlives a change of how replies are read. One process writes; a torn
+last line is one lost answer.
 """
 
 from collections import defaultdict
@@ -48,9 +49,12 @@ class Journal:
     """Answered requests by key. Nothing is read before it is needed, nothing created before there is something to
     write. `price` stands in for costs that were not known when they were written down."""
 
-    def __init__(self, path: Path, price: Price | None = None) -> None:
+    def __init__(self, path: Path, price: Price | None = None, own: str | None = None) -> None:
         self.path = path
         self._price = price
+        self._own = own
+        #: Rows of batches under the scope `own` that were there at the start.
+        self.own_batches: list[dict[str, Any]] = []
         self._rows: dict[str, Completion] | None = None
         self._usage: dict[str, Usage] = defaultdict(Usage)
         self._log: Log | None = None
@@ -68,15 +72,31 @@ class Journal:
     ) -> None:
         """Write an answered request down. Raises StorageError."""
         rows = self.load()
+        more = {"batch": True} if in_batch else {}
+        self._append(key, kind, scope, reply, cost_usd, **more)
+        rows[key] = reply
+        self._count(scope, reply, cost_usd, in_batch)
+
+    def charge(self, key: str, kind: str, scope: str, limit: int, cost_usd: float) -> None:
+        """Write down what a request can have cost that got no answer. Raises StorageError."""
+        self.load()
+        self._append(key, f"{kind}, unanswered", scope, _nothing(limit), cost_usd, unanswered=True)
+        self._add_cost(scope, cost_usd)
+
+    def ask_anew(self, keys: Iterable[str]) -> None:
+        """Look at these requests as never answered, in later processes too; what they took stays counted. Raises StorageError."""
+        for key in keys:
+            if self.load().pop(key, None) is not None:
+                self._append(key, "asked anew", "", _nothing(0), 0.0, anew=True)
+
+    def _append(self, key: str, kind: str, scope: str, reply: Completion, cost_usd: float | None, **more: bool) -> None:
         if self._log is None:
             self._log = Log(self.path)
         said = asdict(reply)
         if not reply.top:
             del said["top"]
         row = {"schema": 1, "key": key, "kind": kind, "scope": scope, **said, "cost_usd": cost_usd}
-        self._log.append({**row, "batch": True} if in_batch else row)
-        rows[key] = reply
-        self._count(scope, reply, cost_usd, in_batch)
+        self._log.append({**row, **more})
 
     def forget(self, keys: Iterable[str]) -> None:
         """Look at these requests as never answered, in this process; what they took stays counted."""
@@ -115,13 +135,29 @@ class Journal:
             self._rows = {}
             for number, row in enumerate(iter_jsonl(self.path), 1):
                 try:
-                    self._rows[row["key"]] = _completion(row)
-                    self._count(row["scope"], self._rows[row["key"]], row["cost_usd"], row.get("batch") is True)
+                    self._take(row)
                 except (KeyError, TypeError, ValueError) as error:
                     raise DataError(
                         f"{self.path}, line {number}: not a row of the teacher's journal ({error})"
                     ) from None
         return self._rows
+
+    def _take(self, row: dict[str, Any]) -> None:
+        """Take a row in. Raises KeyError, TypeError or ValueError if it is none."""
+        rows, key, in_batch = self.load(), row["key"], row.get("batch") is True
+        if row.get("anew") is True:
+            rows.pop(key, None)
+        elif row.get("unanswered") is True:
+            self._add_cost(row["scope"], row["cost_usd"])
+        else:
+            rows[key] = _completion(row)
+            self._count(row["scope"], rows[key], row["cost_usd"], in_batch)
+            if in_batch and row["scope"] == self._own:
+                self.own_batches.append(row)
+
+    def _add_cost(self, scope: str, cost_usd: float) -> None:
+        calls, tokens, cost = self._usage[scope]
+        self._usage[scope] = Usage(calls, tokens, None if cost is None else cost + cost_usd)
 
     def _count(self, scope: str, reply: Completion, cost_usd: float | None, in_batch: bool) -> None:
         if cost_usd is None and self._price is not None:
@@ -129,6 +165,10 @@ class Journal:
         calls, tokens, cost = self._usage[scope]
         total = None if cost is None or cost_usd is None else cost + cost_usd
         self._usage[scope] = Usage(calls + 1, tokens + reply.tokens_in + reply.tokens_out, total)
+
+
+def _nothing(limit: int) -> Completion:
+    return Completion("", "", "", 0, 0, limit)
 
 
 def _completion(row: dict[str, Any]) -> Completion:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agent.config.prices import Price
 from agent.config.schema import TeacherConfig
 from agent.teacher.ledger.budget import Budget
 from agent.teacher.ledger.journal import Completion, Journal, Usage
@@ -13,11 +14,14 @@ from agent.teacher.request import ChatRequest
 
 class Ledger:
     """Where other runs write to the journal too, `costs` is a file of this run's own, in which what it pays for is noted down,
-    without the replies. Nothing is read before it is needed."""
+    without the replies; `own` is the scope of what this run asks then. A batch is charged to the run that made it, whichever
+    fetches it: if another did, that is noted down when this one goes on. Nothing is read before it is needed."""
 
-    def __init__(self, config: TeacherConfig, journal: Path, budget: Budget, costs: Path | None) -> None:
-        self._config, self._price = config, config.price
-        self._journal = Journal(journal, self._price)
+    def __init__(
+        self, config: TeacherConfig, journal: Path, budget: Budget, costs: Path | None, own: str | None = None
+    ) -> None:
+        self._config, self._price, self._own = config, config.price, own
+        self._journal = Journal(journal, self._price, own)
         self._costs = Journal(costs, self._price) if costs else None
         self._loaded = False
         self.budget = budget
@@ -27,6 +31,12 @@ class Ledger:
         if self._loaded:
             return False
         self._loaded = True
+        if self._costs is not None:
+            self._journal.load()
+            for row in self._journal.own_batches:
+                if self._costs.find(row["key"], 0) is None:
+                    paid = Completion("", row["finish"], "", row["tokens_in"], row["tokens_out"], row["limit"])
+                    self._costs.add(row["key"], row["kind"], row["scope"], paid, row["cost_usd"], in_batch=True)
         self.budget.pay((self._costs or self._journal).usage().cost_usd or 0.0)
         return True
 
@@ -38,11 +48,27 @@ class Ledger:
         """See `Journal.forget`."""
         self._journal.forget(keys)
 
+    def ask_anew(self, keys: Iterable[str]) -> None:
+        """See `Journal.ask_anew`."""
+        self._journal.ask_anew(keys)
+
+    def charge(self, request: ChatRequest, more: Sequence[Mapping[str, Any]], scope: str) -> bool:
+        """A request got no answer in time: it is charged at its most, where the price is known. Whether what is left allows
+        another try. Raises StorageError."""
+        if self._price is not None and (most := self._at_most(request, more, self._price)):
+            charged = self._costs or self._journal
+            charged.charge(request.key(more), request.kind, scope, self._config.max_tokens, most)
+            self.budget.pay(most)
+        return self.budget.fits(0.0)
+
+    def _at_most(self, request: ChatRequest, more: Sequence[Mapping[str, Any]], price: Price) -> float:
+        return price.at_most(request.text_bytes(more), request.image_sizes(), self._config.max_tokens)
+
     def most(self, request: ChatRequest, more: Sequence[Mapping[str, Any]] = (), in_batch: bool = False) -> float:
         """US dollars that a request can cost, 0 where there is no budget to keep. Raises DataError if an image is none."""
         if self._price is None or self.budget.limit is None:
             return 0.0
-        most = self._price.at_most(request.text_bytes(more), request.image_sizes(), self._config.max_tokens)
+        most = self._at_most(request, more, self._price)
         return most * self._price.batch if in_batch else most
 
     def enter(self, key: str, kind: str, scope: str, reply: Completion, most: float, in_batch: bool = False) -> None:
@@ -50,10 +76,12 @@ class Ledger:
         Raises StorageError."""
         cost = self._cost(reply, most, in_batch)
         # First: what a kill keeps from the journal was paid for, and will be again; but not if a batch holds it.
-        if self._costs is not None and not (in_batch and self._costs.find(key, reply.limit)):
+        is_own = self._own in (None, scope)
+        if self._costs is not None and is_own and not (in_batch and self._costs.find(key, reply.limit)):
             self._costs.add(key, kind, scope, replace(reply, content="", refusal="", top=()), cost, in_batch)
         self._journal.add(key, kind, scope, reply, cost, in_batch)
-        self.budget.pay(cost or 0.0)
+        if is_own:
+            self.budget.pay(cost or 0.0)
 
     def usage(self, scope: str | None = None) -> Usage:
         """Calls, tokens and cost of the answered requests of a scope; of all scopes if None."""

@@ -79,7 +79,7 @@ def test_a_run_whose_key_is_revoked_ends_with_the_cause_and_goes_on_with_the_rig
     assert at_start[1].startswith(f"gaptutor: {refused}")
     assert at_start[1].endswith("; check the key in OPENAI_API_KEY")
 
-    guarded.app.left = 5  # the plain question at the start, and some of the pool
+    guarded.app.left = 6  # a picture, the plain question at the start, and some of the pool
     assert call(KEY) == at_start, "a key that is refused in the middle is told as one that is refused at the start"
     status = read_json(run / "run.json")
     assert (status["state"], f"gaptutor: {status['error']}") == ("failed", at_start[1])

@@ -1,5 +1,8 @@
+import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +11,7 @@ from hypothesis import strategies as st
 from agent.diagnosis.switch import (
     TOGETHER,
     StudentJudge,
+    TeacherJudge,
     both_orders,
     switch_point,
     switch_requests,
@@ -15,8 +19,11 @@ from agent.diagnosis.switch import (
 )
 from agent.student.engine import Request
 from agent.teacher.asked import Asked
+from agent.teacher.client import Teacher
 from eval.answers import Answer
 from eval.task import Item
+from retrieval.errors import TeacherError
+from tests.endpoint import Scripted, Seen, chosen, fail
 
 ITEM = Item("q7", "What is the sum?", ("11",), ("11", "14"))
 probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=12)
@@ -145,3 +152,52 @@ async def test_what_is_scored_together_does_not_depend_on_what_is_left_to_do() -
         for error in left:
             await judge(*error)
     assert resumed.calls == whole.calls[1:2], "one group, whole, and no other"
+
+
+class Endless(ByText):
+    """Scoring does not end by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = False
+
+    async def score(self, *args: Any, **kwargs: Any) -> list[list[float]]:
+        self.calls.append(len(args[0]))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended = True
+        return []
+
+
+async def test_scoring_goes_on_as_long_as_somebody_waits_for_it_and_no_longer() -> None:
+    errors = [error for error in errors_of(8) if error[1].steps]
+    student = Endless()
+    judge = StudentJudge(student, "{question}", None, errors)  # type: ignore[arg-type]
+    waiting = [asyncio.ensure_future(judge(*error)) for error in errors]
+    while not student.calls:
+        await asyncio.sleep(0)
+    for last, each in zip([False] * (len(waiting) - 1) + [True], waiting, strict=True):
+        assert not student.ended
+        each.cancel()
+        await asyncio.gather(each, return_exceptions=True)
+        assert student.ended == last
+    assert len(student.calls) == 1
+
+
+async def test_choices_about_one_error_end_together(ask_at: Callable[..., Teacher]) -> None:
+    """One is refused its key while the others are on their way: none is asked after that."""
+
+    async def refuses(seen: Seen) -> Any:
+        if seen.number > 1:
+            await asyncio.sleep(0.2)
+        return fail(401, "no") if seen.number == 1 else chosen({"A": -1.0, "B": -0.5})
+
+    endpoint = Scripted(then=refuses)
+    item, answer = errors_of(4)[3]
+    steps = tuple(f"step {number}" for number in range(10))
+    with pytest.raises(TeacherError, match="HTTP 401"):
+        await TeacherJudge(ask_at(endpoint, concurrency=4))(item, replace(answer, steps=steps))
+    asked = len(endpoint.requests)
+    await asyncio.sleep(0.3)
+    assert len(endpoint.requests) == asked < 20

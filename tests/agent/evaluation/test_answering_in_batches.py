@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from agent.chat.stop import StoppedError
-from agent.evaluation.answering import _answer_set
+from agent.evaluation.answering import _answer_all
 from agent.loop.stopping import Signals
 from agent.run.context import Context
 from agent.teacher.client import Teacher
 from eval.answers import Answer
 from eval.scorers import make_scorer
 from eval.task import Item
+from retrieval.errors import TeacherError
 from tests.agent.small_context import Parrot, make_context
 from tests.batch_endpoint import Batched, Fate, goes_on
 from tests.endpoint import served
@@ -51,7 +52,7 @@ def context_at(root: Path, endpoint: Batched, url: str, batch: bool = True) -> C
 async def answered(context: Context, count: int) -> list[Answer]:
     path = context.folder.path / "answers.jsonl"
     try:
-        return await _answer_set(context, ITEMS[:count], path, None)
+        return (await _answer_all(context, {path: ITEMS[:count]}, None))[0]
     finally:
         await context.teacher.close()
         context.folder.close()
@@ -77,6 +78,36 @@ async def test_the_student_is_released_before_verdicts_are_waited_for(
     student: Any = context.student
     assert student.released == released
     assert len(endpoint.made) == len(released)
+
+
+async def test_verdicts_on_validation_and_holdout_go_into_one_batch(tmp_path: Path) -> None:
+    endpoint = Batched(then={"correct": True})
+    with served(endpoint) as url:
+        context = context_at(tmp_path, endpoint, url)
+        sets = {context.folder.path / f"{name}.jsonl": part for name, part in (("a", ITEMS[:18]), ("b", ITEMS[18:]))}
+        try:
+            found = await _answer_all(context, sets, None)
+        finally:
+            await context.teacher.close()
+            context.folder.close()
+    assert [[answer.kind for answer in each] for each in found] == [["right"] * 18, ["right"] * 12]
+    assert [len(batch.rows) for batch in endpoint.made] == [29], "one was asked directly"
+
+
+async def test_an_answer_without_a_verdict_is_judged_again_and_not_answered_again(tmp_path: Path) -> None:
+    mended: list[bool] = []
+    endpoint = Batched(then=lambda seen: {"correct": True} if mended else "?")
+    with served(endpoint) as url:
+        for _ in range(2):
+            context = context_at(tmp_path, endpoint, url, batch=False)
+            if not mended:
+                with pytest.raises(TeacherError, match=r"^teacher_error_rate 100% .*no verdict .*answers\.jsonl"):
+                    await answered(context, 20)
+                mended.append(True)
+            else:
+                assert [answer.kind for answer in await answered(context, 20)] == ["right"] * 20
+                student: Any = context.student
+                assert student.asked == []
 
 
 @pytest.mark.usefixtures("handlers")

@@ -21,6 +21,25 @@ READABLE = {
     "skill with a full stop": json.dumps({**GOOD, "skill": " adding  two\nnumbers. "}),
 }
 
+DRAFT = json.dumps({**GOOD, "skill": "a draft"})
+#: What models that reason put before and behind their reply; the draft among their thoughts is not it.
+THOUGHTS = {
+    "closed": f"<think>\nFirst I try {DRAFT}, but no.\n</think>\n{TEXT}",
+    "opened by the chat template": f"I try {DRAFT}.\n</think>\n\n```json\n{TEXT}\n```",
+    "twice": f"<think>{DRAFT}</think> hm <THINK>{DRAFT}</THINK> {TEXT}",
+    "never opened or closed": f"I try {DRAFT}. Better: {TEXT}",
+    "never closed": f"<think>I try {DRAFT}. Better: {TEXT}",
+    "all of it": f"<think>I try {DRAFT}. So it is {TEXT}</think>\n",
+    "with another object behind": f"<think>{DRAFT}</think>{TEXT} Confidence: {{}}",
+    "with braces that never close": "<think>{ {a: {" + "{" * 2000 + f"</think>{TEXT}",
+    "Mistral's": f"[THINK]{DRAFT}[/THINK]{TEXT}",
+    "Kimi's": f"◁think▷{DRAFT}◁/think▷{TEXT}",
+    "Seed's": f"<seed:think>{DRAFT}</seed:think>{TEXT}",
+    "gpt-oss's": f"<|channel|>analysis<|message|>{DRAFT}<|end|><|start|>assistant<|channel|>final<|message|>{TEXT}",
+    "gpt-oss's, constrained": f"<|channel|>analysis<|message|>{DRAFT}<|channel|>final <|constrain|>json<|message|>{TEXT}",
+}
+QUOTED = {**GOOD, "why": "the student wrote </think> there"}
+
 #: Replies of which no value may be made.
 UNREADABLE = {
     "empty": "",
@@ -63,12 +82,31 @@ UNREADABLE = {
     "empty list": "[]",
     "schema instead of value": json.dumps(DiagnosedError.model_json_schema()),
     "value under another key": json.dumps({"result": GOOD}),
+    "prose behind a draft": f"<think>{DRAFT}</think>The second step is wrong.",
+    "half a reply behind a draft": f"<think>{DRAFT}</think>{TEXT[:-9]}",
+    "array behind a draft": f"<think>{DRAFT}</think>[{TEXT}]",
+    "another object behind a draft": f"<think>{DRAFT}</think>{{}}",
 }
 
 
 @pytest.mark.parametrize("text", READABLE.values(), ids=READABLE)
 def test_a_value_is_found_in_what_surrounds_it(text: str) -> None:
     assert parse_reply(text, DiagnosedError).value == DiagnosedError(**GOOD)
+
+
+@pytest.mark.parametrize("text", THOUGHTS.values(), ids=THOUGHTS)
+def test_a_draft_among_the_thoughts_is_not_the_reply(text: str) -> None:
+    assert parse_reply(text, DiagnosedError).value == DiagnosedError(**GOOD)
+
+
+@pytest.mark.parametrize("text", [json.dumps(QUOTED), f"<think>{DRAFT}</think> So: {json.dumps(QUOTED)} Done."])
+def test_a_mark_in_a_text_ends_no_thoughts(text: str) -> None:
+    assert parse_reply(text, DiagnosedError).value == DiagnosedError(**QUOTED)
+
+
+def test_thoughts_without_a_reply_are_named_as_such() -> None:
+    problem = parse_reply("<think>Step 2 looks {wrong}.</think>", DiagnosedError).problem
+    assert problem.startswith("nothing stands behind the reply's thoughts, and they hold no JSON object")
 
 
 @pytest.mark.parametrize("text", UNREADABLE.values(), ids=UNREADABLE)
@@ -94,6 +132,7 @@ def test_a_skill_without_a_word_has_no_name() -> None:
 def test_no_text_raises(text: str) -> None:
     parse_reply(text, Judged)
     parse_reply("{" + text, Judged)
+    parse_reply(f"{{<think>{text}</think>{text}", Judged)
 
 
 @settings(deadline=None)

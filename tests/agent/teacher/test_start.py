@@ -28,7 +28,7 @@ def test_a_teacher_that_answers_in_another_language_is_told_at_the_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def mended(seen: Seen) -> Any:
-        return {"same": [1]} if seen.kind == "same_skill" else fail(401, "for the start only")
+        return {"same": [1]} if seen.kind in (None, "same_skill") else fail(401, "for the start only")
 
     make_data(tmp_path / "data", "arithmetic", 100)
     config, run = tmp_path / "small.yaml", tmp_path / "run"
@@ -40,7 +40,8 @@ def test_a_teacher_that_answers_in_another_language_is_told_at_the_start(
             code, said = call(capsys, config, run, url)
             assert code == 2
             assert re.search(r"plain question as it should \(malformed: .*'Die erste Fähigkeit ist dieselbe.'\)", said)
-    assert len(german.requests) == 4, "each start asks anew, with one repair"
+    asked = [seen.kind for seen in german.requests]
+    assert asked == [None, "same_skill", "same_skill"] * 2, "each start shows a picture, and asks anew, with one repair"
     with served(Scripted(then=mended)) as url:
         code, said = call(capsys, config, run, url)
     assert "HTTP 401: " in said, "the start was passed, and the pool's skills were asked for"
