@@ -335,8 +335,8 @@ class RunConfig(Section):
     alpha: float = Field(0.05, gt=0, lt=1)
     """Chance that a run without any true gain claims one; each round is tested at alpha / patience."""
     error_budget: float = Field(0.05, ge=0, le=1)
-    """Share of items (or of teacher requests in a step) that may be set aside before the run stops; of answers and requests, three
-    may be in any case, if they are not more than half. 0: none."""
+    """Share of items (or of teacher requests in a step) that may be set aside before the run stops; of answers and requests,
+    three may be in any case, if they are not more than half. 0: none."""
     control: Literal["off", "kept", "every"] = "kept"
     """Random samples of the same number, tuned the same way: for no round, for the kept round at the end, or for every round."""
     review: bool = False
