@@ -191,9 +191,9 @@ class TeacherConfig(Section):
     concurrency: int = Field(16, ge=1)
     """Requests under way at one time."""
     timeout: float = Field(120.0, gt=0)
-    """Seconds until a request counts as lost and is tried again."""
+    """Seconds until a request counts as lost and is tried again, once."""
     retries: int = Field(6, ge=0)
-    """Times a request is tried again after a rate limit, an outage or a time-out, waiting longer each time."""
+    """Times a request is tried again after a rate limit or an outage, waiting longer each time."""
     outage_minutes: float = Field(60.0, ge=0)
     """Minutes that the run waits for a teacher that has answered before and is away, until it stops."""
     batch: bool = False
@@ -212,7 +212,8 @@ class TeacherConfig(Section):
     prompts: Path | None = None
     """Folder of prompts of your own: each replaces ours of the same name (`gaptutor prompts DIR` writes ours down)."""
     see_images: bool = True
-    """Send images. If not, the teacher is told how many belong to a question that it does not see."""
+    """Send images; whether the teacher takes them is seen at the start. If not, the teacher is told how many belong to a question
+    that it does not see."""
     price_in: float | None = Field(None, ge=0)
     """US dollars per million prompt tokens; if empty, as noted down for this model (docs/teacher.md), or unknown."""
     price_out: float | None = Field(None, ge=0)
@@ -340,7 +341,8 @@ class RunConfig(Section):
     alpha: float = Field(0.05, gt=0, lt=1)
     """Chance that a run without any true gain claims one; each round is tested at alpha / patience."""
     error_budget: float = Field(0.05, ge=0, le=1)
-    """Share of items (or of teacher requests in a step) that may be set aside before the run stops."""
+    """Share of items (or of teacher requests in a step) that may be set aside before the run stops; of answers and requests,
+    three may be in any case, if they are not more than half. 0: none."""
     control: Literal["off", "kept", "every"] | Annotated[int, Field(ge=1)] = "kept"
     """Random samples of the same number, tuned the same way: for no round, for the kept round at the end, for every round, or for
     the kept round and the one of this number. A finished run gains the controls that it lacks when it is started again."""

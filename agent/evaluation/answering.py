@@ -203,13 +203,12 @@ async def evaluate_file(
                 name = "evaluated" if adapter else None
                 prompt = config.student.rationale_prompt
                 await answer_items(student, read.items, path, name, prompt, scorer, teacher, advance)
+            answers = read_answers(path)
+            check_answers(answers, config.error_budget)
+            check_verdicts(teacher, answers, config.error_budget, path)
         finally:
             await student.close()
             await teacher.close()
-        answers = read_answers(path)
-        check_answers(answers, config.error_budget)
-        check_verdicts(teacher, answers, config.error_budget, path)
-        await teacher.close()
     if note is not None:
         note.unlink(missing_ok=True)
     figures = evaluate_answers(answers)

@@ -41,7 +41,7 @@ def test_a_teacher_that_answers_in_another_language_is_told_at_the_start(
             assert code == 2
             assert re.search(r"plain question as it should \(malformed: .*'Die erste Fähigkeit ist dieselbe.'\)", said)
     asked = [seen.kind for seen in german.requests]
-    assert asked == [None, "same_skill", "same_skill"] * 2, "each start shows a picture, and asks anew, with one repair"
+    assert asked == [None, *["same_skill"] * 4], "the first start shows a picture, each asks anew, with one repair"
     with served(Scripted(then=mended)) as url:
         code, said = call(capsys, config, run, url)
     assert "HTTP 401: " in said, "the start was passed, and the pool's skills were asked for"
@@ -49,3 +49,31 @@ def test_a_teacher_that_answers_in_another_language_is_told_at_the_start(
     assert [row["kind"] for row in read_jsonl(run / "teacher.jsonl")] == ["same_skill"] * 5, (
         "all that was paid is there"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_teacher_that_cannot_see_is_told_at_the_start_and_goes_on_blind_if_it_is_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    """As llama.cpp words it; nothing is paid before."""
+
+    def blind(seen: Seen) -> Any:
+        if seen.images:
+            return fail(status, "image input is not supported - hint: you may need to provide the mmproj")
+        return {"same": [1]} if seen.kind in (None, "same_skill") else fail(401, "for the start only")
+
+    make_data(tmp_path / "data", "arithmetic", 100)
+    config, run, endpoint = tmp_path / "small.yaml", tmp_path / "run", Scripted(then=blind)
+    settings: dict[str, Any] = {"teacher": {"app": None, "model": "teacher-1"}, "data": {"limit": 4}}
+    with served(endpoint) as url:
+        config.write_text(render(world_config("small", tmp_path / "data", "arithmetic", 100, **settings)))
+        code, said = call(capsys, config, run, url)
+        assert (code, "mmproj" in said, "teacher.see_images" in said) == (2, True, True)
+        assert not (run / "teacher.jsonl").exists()
+        settings["teacher"]["see_images"] = False
+        config.write_text(render(world_config("small", tmp_path / "data", "arithmetic", 100, **settings)))
+        before = len(endpoint.requests)
+        code, said = call(capsys, config, run, url)
+    assert "HTTP 401: " in said, "it went on to the pool"
+    assert not any(seen.images for seen in endpoint.requests[before:])
