@@ -57,6 +57,10 @@ class Embedder:
                 "set pool.embedder to a folder that holds it whole"
             ) from None
 
+    def load(self) -> None:
+        """Load the model now, to see that it is there. Raises PoolError."""
+        _ = self._model
+
     def encode(self, texts: Sequence[str], on_progress: Progress | None = None) -> Vectors:
         """Vectors of length 1, shape (texts, dimension). Each distinct text is embedded once, texts of a length
         together.

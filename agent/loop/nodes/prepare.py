@@ -53,7 +53,7 @@ async def prepare(context: Context, state: State) -> Update:
     await asyncio.to_thread(check_pool, context.folder, context.config)
     await asyncio.to_thread(check_is_pool, context.config)
     # What will be looked up with comes late, when hours are spent, but can be seen to be there now.
-    await asyncio.to_thread(context.embedder.encode, ["a skill"])
+    await asyncio.to_thread(context.embedder.load)
     if url := context.config.pool.chroma_url:
         await asyncio.to_thread(check_server, url)
     return {}

@@ -148,6 +148,7 @@ def test_a_later_round_is_foreseen_from_what_the_one_before_took(folder: Path) -
     real = journalled(run, 2)
     assert (found["round"], found["once"]) == (2, [])
     check_calls(found, run, 2)  # an error in the same words as before is read from the journal
-    assert found["total"]["round"]["tokens_in"] == pytest.approx(sum(row["tokens_in"] for row in real), rel=0.5)
+    tokens = sum(row["tokens_in"] for row in real)
+    assert tokens / FACTOR <= found["total"]["round"]["tokens_in"] <= tokens * FACTOR
     done = foreseen(folder, run, *sets)
     assert (done["rounds_left"], done["each_round"], done["total"]["run"]["calls"]) == (0, [], 0)
