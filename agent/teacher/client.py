@@ -182,7 +182,7 @@ class Teacher:
     def ask_anew(self) -> None:
         """Have the questions that came to nothing in this process asked anew by the next, whatever is in the journal: they are
         why the run stops, and what makes it go on may have mended them. Raises StorageError."""
-        self._ledger.ask_anew(self._unusable)
+        self._ledger.ask_anew(sorted(self._unusable))
         self._unusable.clear()
 
     @property
