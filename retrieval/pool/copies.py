@@ -2,9 +2,9 @@
 
 Looked at ever closer, so that most pairs cost microseconds: small grey sketches first as they lie, then laid on each other
 (Gauss-Newton on the squared difference, as by Lucas and Kanade, 1981: a scale and a shift along each axis), and what is
-left tile by tile at up to 1,024 pixels. There unrelated pages of one layout differ in each line, forms of one template in
-each field, while a copy differs nowhere by much. Not covered: turned, mirrored or recoloured copies, copies in another
-picture, small pictures scaled without smoothing.
+left at 128 × 128 and then tile by tile at up to 1,024 pixels. There unrelated pages of one layout differ in each line,
+forms of one template in each field, while a copy differs nowhere by much. Not covered: turned, mirrored or recoloured
+copies, copies in another picture, small pictures scaled without smoothing.
 
 Measured (`benchmarks/pictures.py`) on drawn pages, forms, charts and screenshots, on photographs and on scenes of 64 × 64. An
 error on the generous side costs one sample of the pool, one on the other side an honest score.
@@ -28,15 +28,18 @@ Placement = NDArray[np.floating[Any]]
 MAX_BITS = 10
 #: Share of a side by which `hashes` crops or pads.
 _CROP = 0.025
-#: Sides (pixels) of the sketches.
-_SIDES = (16, 32, 64)
+#: Side (pixels) of the grey version that sketches are made of.
+_FROM = 256
+#: Sides (pixels) of the sketches, and how they are made smaller.
+_SIDES = {16: Image.Resampling.BILINEAR, 32: Image.Resampling.BILINEAR, 64: Image.Resampling.LANCZOS}
 #: Pixels at the edges that are not looked at: a crop has lost what was there.
 _BORDERS = {16: 2, 32: 2, 64: 4}
 #: Side of a closer one, made of one pair where neither picture is smaller.
 _CLOSER = 128
 #: A tile of a sketch is another if it differs by more than noise (levels of 255) and this share of its own contrast; see
-#: `_strangeness`. Measured: copies to 1.2 at 16 and 1.1 at 64, other scenes from 2.0 and other forms from 0.95.
-_NOISE, _CONTRAST, _TOO_STRANGE = 2.0, {16: 0.4, 64: 0.5, _CLOSER: 0.5}, {16: 1.5, 64: 1.1, _CLOSER: 1.0}
+#: `_strangeness`. Measured on pages of six prints, forms, charts and screenshots: copies to 1.4 at 16, 0.95 at 64 and 1.5
+#: at 128, others at 128 from 2.0 (at 64 other forms come as near as 0.8).
+_NOISE, _CONTRAST, _TOO_STRANGE = 2.0, {16: 0.4, 64: 0.5, _CLOSER: 0.5}, {16: 1.5, 64: 1.1, _CLOSER: 1.7}
 #: Pictures with a shorter side (pixels) have nothing to show at the last sketch.
 _LEAST = 96
 #: Pairs that are laid on each other at a time; each takes some 100 kB.
@@ -54,12 +57,19 @@ class Sketch(NamedTuple):
     small: bool
 
 
+def greyed(image: Image.Image) -> Image.Image:
+    """A grey version of a picture, 256 × 256 whatever its shape; a side that is shorter stays as it is."""
+    width, height = (min(_FROM, side) for side in image.size)
+    return image.convert("L").resize((width, height), Image.Resampling.BILINEAR)
+
+
 def sketch(image: Image.Image) -> Sketch:
     """What is kept of an RGB picture, 5 kB."""
-    grey = image.convert("L")
-    sizes = (grey.resize((side, side), Image.Resampling.BILINEAR) for side in _SIDES)
-    levels = (np.rint(_smooth(np.asarray(size, dtype=np.float32))).astype(np.uint8) for size in sizes)
-    return Sketch(tuple(levels), min(image.size) < _LEAST)
+    grey = greyed(image)
+    # Lines of text closer than two pixels of 64 would show as waves that lie elsewhere in a crop: cut off, not averaged.
+    levels = [_smooth(np.asarray(grey.resize((side, side), how), dtype=np.float32)) for side, how in _SIDES.items()]
+    levels[-1] = _smooth(levels[-1])
+    return Sketch(tuple(np.rint(each).astype(np.uint8) for each in levels), min(image.size) < _LEAST)
 
 
 def hashes(image: Image.Image) -> NDArray[np.uint64]:
@@ -110,15 +120,19 @@ def for_tiles(image: Image.Image) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
+def closer(ours: Image.Image, other: Image.Image, placement: Placement) -> Placement | None:
+    """Two pictures as `greyed` gives them laid on each other more closely than `alike` did; None if they show other
+    things. Small pictures stay as they were laid."""
+    if min(*ours.size, *other.size) < _CLOSER:
+        return placement
+    placement, mine, theirs = _laid_closer((ours, other), placement, _CLOSER)
+    strange = _strangeness((mine - theirs)[None], (mine[None], theirs[None]), 8, _CONTRAST[_CLOSER])
+    return None if strange[0] > _TOO_STRANGE[_CLOSER] else placement
+
+
 def is_copy(ours: Image.Image, other: Image.Image, placement: Placement) -> bool:
-    """Whether two pictures, as `for_tiles` gives them, show the same, once laid on each other as `alike` found."""
-    grey = ours.convert("L"), other.convert("L")
-    if min(*ours.size, *other.size) >= _CLOSER:
-        placement, mine, theirs = _laid_closer(grey, placement, _CLOSER)
-        strange = _strangeness((mine - theirs)[None], (mine[None], theirs[None]), 8, _CONTRAST[_CLOSER])
-        if strange[0] > _TOO_STRANGE[_CLOSER]:
-            return False
-    placement, _, _ = _laid_closer(grey, placement)
+    """Whether two pictures, as `for_tiles` gives them, show the same, once laid on each other as `closer` found."""
+    placement, _, _ = _laid_closer((ours.convert("L"), other.convert("L")), placement)
     boxes = _shared(placement)
     size = _size(ours.size, other.size, boxes)
     return _tiles_agree(_smooth(_cut(ours, boxes[0], size)), _smooth(_cut(other, boxes[1], size)))
@@ -129,10 +143,11 @@ def _laid_closer(
 ) -> tuple[Placement, Floats, Floats]:
     """Two grey pictures laid on each other more closely, and the parts that they share, as squares of `side` pixels or as
     large as they are."""
+    how = Image.Resampling.LANCZOS if side else Image.Resampling.BILINEAR
     for left in (2, 1, 0):
         boxes = _shared(placement)
         size = (side, side) if side else _size(pair[0].size, pair[1].size, boxes)
-        mine, theirs = (_smooth(_cut(*each, size)) for each in zip(pair, boxes, strict=True))
+        mine, theirs = (_smooth(_cut(*each, size, how)) for each in zip(pair, boxes, strict=True))
         gaps = theirs - mine
         gaps -= gaps.mean()
         if left:
@@ -258,10 +273,12 @@ def _size(ours: tuple[int, int], other: tuple[int, int], boxes: tuple[_Box, _Box
     return max(_TILE, round(sides[0])), max(_TILE, round(sides[1]))
 
 
-def _cut(image: Image.Image, box: _Box, size: tuple[int, int]) -> Floats:
+def _cut(
+    image: Image.Image, box: _Box, size: tuple[int, int], how: Image.Resampling = Image.Resampling.BILINEAR
+) -> Floats:
     width, height = image.size
     left, top, right, bottom = np.clip(box, 0, 1).tolist()
-    part = image.resize(size, Image.Resampling.BILINEAR, (left * width, top * height, right * width, bottom * height))
+    part = image.resize(size, how, (left * width, top * height, right * width, bottom * height))
     return np.asarray(part, dtype=np.float32)
 
 

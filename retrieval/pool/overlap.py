@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrieval.errors import DataError
-from retrieval.pool.copies import MAX_BITS, Sketch, Sketches, for_tiles, hashes, is_copy, sketch
+from retrieval.pool.copies import MAX_BITS, Sketch, Sketches, closer, for_tiles, greyed, hashes, is_copy, sketch
 from retrieval.pool.images import Fingerprint, file_name, read_image
 from retrieval.pool.pool import Pool
 
 #: What overlaps is found in another way than by earlier versions; kept results of those do not count.
-VERSION = 2
+VERSION = 3
 #: Samples that are looked at together.
 _TOGETHER = 1024
 #: A line that begins with the letter of one of the first two choices, as in "A. left", "(b) right"; with the heading
@@ -112,6 +112,7 @@ class _Copies:
         self._hashes = np.array([image.near for image in wanted.values()], dtype=np.uint64)
         self._sketches = Sketches([image.sketch for image in wanted.values()])
         self._found: dict[str, str | None] = {}
+        self._greyed = lru_cache(maxsize=1024)(lambda path: greyed(read_image(path)))
         self._tiles = lru_cache(maxsize=32)(lambda path: for_tiles(read_image(path)))
 
     def look(self, threads: ThreadPoolExecutor, images: Iterable[Fingerprint]) -> None:
@@ -134,9 +135,14 @@ class _Copies:
 
     def _copied(self, name: str, places: NDArray[np.intp]) -> str | None:
         image = read_image(self._pool.image_path(name))
-        ours: Image.Image | None = None
-        for place, placement in self._sketches.alike(sketch(image), places):
-            ours = ours or for_tiles(image)
-            if is_copy(ours, self._tiles(self._paths[place]), placement):
+        tiles: Image.Image | None = None
+        grey: Image.Image | None = None
+        for place, laid in self._sketches.alike(sketch(image), places):
+            grey = grey or greyed(image)
+            placement = closer(grey, self._greyed(self._paths[place]), laid)
+            if placement is None:
+                continue
+            tiles = tiles or for_tiles(image)
+            if is_copy(tiles, self._tiles(self._paths[place]), placement):
                 return f"shows a near-copy of the validation image {self._paths[place].name}"
         return None

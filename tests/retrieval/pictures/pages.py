@@ -35,13 +35,13 @@ def _line(rng: np.random.Generator, width: int, size: int = 14) -> str:
     return " ".join(words)
 
 
-def page(number: int) -> Image.Image:
-    """A page full of text."""
+def page(number: int, pitch: int = 20, font: int = 14) -> Image.Image:
+    """A page full of text, its lines `pitch` pixels apart."""
     rng = np.random.default_rng([1, number])
     image = Image.new("L", SIZE, 255)
     pen = ImageDraw.Draw(image)
-    for y in range(70, 980, 20):
-        pen.text((70, y), _line(rng, 604), 20, _font(14))
+    for y in range(70, 980, pitch):
+        pen.text((70, y), _line(rng, 604, font), 20, _font(font))
     return image
 
 
