@@ -45,6 +45,10 @@ async def annotate_pool(context: Context, pool: Pool, folder: Path) -> dict[str,
     )
     size = context.config.diagnosis.per_request
     try:
+        # A set of texts did not show it a picture; the pool is the larger part of the bill.
+        left = pool_questions(pool, path, size, teacher.fits)
+        if not teacher.has_seen and any(question.images for question in left):
+            await teacher.check_sees()
         await context.ask_ahead(lambda: pool_questions(pool, path, size, teacher.fits), teacher)
         with context.reporter.bar("naming the pool's skills") as advance:
             await annotate(teacher, pool, path, size, advance)

@@ -1,10 +1,12 @@
 """What naming a pool's skills took is noted in each run: in all, and of it what the run paid itself."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from agent.chat.stop import StoppedError
 from agent.pool.annotate import annotate_pool
@@ -13,6 +15,7 @@ from agent.run.context import Context
 from agent.run.summary import summary
 from agent.teacher.client import Teacher
 from retrieval.errors import TeacherError
+from retrieval.pool.pool import Pool
 from retrieval.storage.files import read_jsonl
 from tests.agent.small_context import make_context
 from tests.endpoint import Scripted, Seen, config_for, fail
@@ -59,6 +62,22 @@ async def test_a_run_says_what_the_pool_cost_and_what_of_it_it_paid(tmp_path: Pa
     await annotate_pool(second, first.data.pool, tmp_path / "skills")
     found = summary(second.folder.path)["annotation"]
     assert found == {"calls": 2, "tokens": 30, "cost_usd": 4e-05, "this_run": once}
+
+
+async def test_a_teacher_that_takes_no_pictures_is_found_before_any_of_the_pool_is_sent(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), "blue").save(tmp_path / "blue.png")
+    rows = [{"id": f"s{number}", "image": "blue.png", "question": "Which?", "answer": "blue"} for number in range(3)]
+    (tmp_path / "pool.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pool = Pool.build(tmp_path / "pool.jsonl", None, tmp_path / "store")
+
+    def blind(seen: Seen) -> Any:
+        return fail(400, "image input is not supported") if seen.images else "yes"
+
+    run = make_run(tmp_path / "a", endpoint := Scripted(then=blind))
+    with pytest.raises(TeacherError, match=r"takes no pictures.*teacher\.see_images"):
+        await annotate_pool(run, pool, tmp_path / "skills")
+    assert all(seen.kind is None for seen in endpoint.requests)
+    assert not (tmp_path / "skills" / "skills.jsonl").exists()
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["answered", "told to come back in ten minutes"])
