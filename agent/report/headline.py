@@ -20,11 +20,12 @@ class Tile(NamedTuple):
 
 
 class Headline(NamedTuple):
-    """The sentence at the top, those below it, and the figures."""
+    """The sentence at the top, those below it, the figures, and whether a round is kept."""
 
     title: str
     sentences: list[str]
     tiles: list[Tile]
+    kept: bool = False
 
 
 class _Set(NamedTuple):
@@ -69,7 +70,7 @@ def _sets(base: RoundRecords, other: RoundRecords) -> list[_Set]:
 def _gain(run: RunRecords, base: RoundRecords, kept: Shown) -> Headline:
     sets = _sets(base, kept.files)
     if not sets:
-        return Headline(f"Round {kept.number} is kept.", ["Its answers are not in the run folder any more."], [])
+        return Headline(f"Round {kept.number} is kept.", ["Its answers are not in the run folder any more."], [], kept=True)
     first = sets[0]
     test = compare(first.before, first.after)
     shown = test.interval.low > 0
@@ -79,7 +80,7 @@ def _gain(run: RunRecords, base: RoundRecords, kept: Shown) -> Headline:
         title = f"Round {kept.number} is kept, but its gain does not show on the {first.name}."
     sentences = [_change(each, compare(each.before, each.after)) for each in sets]
     sentences += [_against_control(first), *why_not_kept(run).values()]
-    return Headline(title, sentences, _tiles(first, f"After, {kept.name}", test))
+    return Headline(title, sentences, _tiles(first, f"After, {kept.name}", test), kept=True)
 
 
 def _nothing_shown(run: RunRecords, base: RoundRecords, top: RoundRecords) -> Headline:
