@@ -14,7 +14,11 @@ def ending_of(run: RunRecords) -> list[str]:
     if state == "failed":
         return [f"The run failed: {_plain(error or wording.reason(run.status.get('stop_reason')))}."]
     if state == "stopped":
-        why = f"The run was stopped: {_plain(error)}; {_AGAIN}." if error else f"The run was stopped on request; {_AGAIN}."
+        why = (
+            f"The run was stopped: {_plain(error)}; {_AGAIN}."
+            if error
+            else f"The run was stopped on request; {_AGAIN}."
+        )
         return [why, *([] if error else _last_error(run))]
     if state == "killed":
         return [f"The run was killed (its process is gone without a word); {_AGAIN}.", *_last_error(run)]

@@ -124,7 +124,8 @@ def _share_row(row: Row) -> ShareRow:
     if not matching:
         said = "the pool has no sample for it that was not taken before"
     elif found < owed:
-        said = f"{owed - found} short; the pool has no more for it"
+        why = "what else matches went to other gaps" if matching > found else "the pool has no more for it"
+        said = f"{owed - found} short; {why}"
     elif found > owed:
         said = f"{found - owed} more, of what other gaps left"
     else:

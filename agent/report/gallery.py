@@ -169,7 +169,9 @@ def make_gallery(run: RunRecords, pictures: Pictures, most: int) -> Gallery:
             cards = [maker.card(case) for case in chosen if case.outcome == outcome]
             groups.append(Group(outcome, title, badge, right, totals[outcome], cards))
     counts = Counter(gap for group in groups for card in group.cards for gap in card.gaps)
-    choices = [Choice(key, labels.get(key, key), count) for key, count in sorted(counts.items(), key=lambda p: (-p[1], p[0]))]
+    choices = [
+        Choice(key, labels.get(key, key), count) for key, count in sorted(counts.items(), key=lambda p: (-p[1], p[0]))
+    ]
     return Gallery(groups, len(cases), choices, maker.pool is None)
 
 
@@ -214,7 +216,9 @@ class _Maker:
         answer = self.answers.get(number, {}).get(case.item, {})
         rows = [each for one in case.errors for each in self.fetched.get(str(one.diagnosis.get("id")), [])]
         gap = error.gap if error else "undiagnosed"
-        shown = [self.pictures.show(Path(str(path)), _PICTURE_SIDE, _LARGE_SIDE) for path in (item.get("images") or ())[:4]]
+        shown = [
+            self.pictures.show(Path(str(path)), _PICTURE_SIDE, _LARGE_SIDE) for path in (item.get("images") or ())[:4]
+        ]
         return Card(
             item=case.item,
             outcome=case.outcome,
@@ -246,17 +250,16 @@ class _Maker:
         now = self.shown.number if self.shown else 0
         if case.outcome == "became_wrong":
             return now, of.get(now)
-        if case.outcome == "still_wrong":
-            number = max((each for each in of if each <= now), default=now)
-        else:
-            number = min(of, default=0)
+        last = max((each for each in of if each <= now), default=now)
+        number = last if case.outcome == "still_wrong" else min(of, default=0)
         return number, of.get(number)
 
     def _given(self, item: str) -> list[Given]:
         found = [(n, answers[item]) for n, answers in self.answers.items() if item in answers]
         now = self.shown.number if self.shown else -1
         return [
-            Given(n, bool(row.get("correct")), _short(row.get("final"), 60) or "no answer", n == now) for n, row in found
+            Given(n, bool(row.get("correct")), _short(row.get("final"), 60) or "no answer", n == now)
+            for n, row in found
         ]
 
     def _sample(self, row: Row) -> SampleCard:
@@ -267,7 +270,9 @@ class _Maker:
             sample = None
         if sample is None or self.pool is None:
             return SampleCard(name, skill, [], [])
-        shown = [self.pictures.show(self.pool.image_path(image), _SAMPLE_SIDE, _SAMPLE_SIDE) for image in sample.images[:2]]
+        shown = [
+            self.pictures.show(self.pool.image_path(image), _SAMPLE_SIDE, _SAMPLE_SIDE) for image in sample.images[:2]
+        ]
         turns = [(_short(turn.question, 400), _short(turn.answer, 600)) for turn in sample.turns[:3]]
         return SampleCard(name, skill, turns, shown)
 

@@ -70,7 +70,9 @@ def _sets(base: RoundRecords, other: RoundRecords) -> list[_Set]:
 def _gain(run: RunRecords, base: RoundRecords, kept: Shown) -> Headline:
     sets = _sets(base, kept.files)
     if not sets:
-        return Headline(f"Round {kept.number} is kept.", ["Its answers are not in the run folder any more."], [], kept=True)
+        return Headline(
+            f"Round {kept.number} is kept.", ["Its answers are not in the run folder any more."], [], kept=True
+        )
     first = sets[0]
     test = compare(first.before, first.after)
     shown = test.interval.low > 0

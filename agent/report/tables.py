@@ -109,4 +109,6 @@ def gap_table(run: RunRecords) -> GapTable:
         f"and {wording.count(len(hidden), 'more gap')} with {sum(row.total for row in hidden)} errors" if hidden else ""
     )
     largest = max((count for row in rows for count in row.errors), default=0)
-    return GapTable([files.number - 1 for files in diagnosed], rows[:MOST_ROWS], largest, rest, shown.name if shown else "")
+    return GapTable(
+        [files.number - 1 for files in diagnosed], rows[:MOST_ROWS], largest, rest, shown.name if shown else ""
+    )

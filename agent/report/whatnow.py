@@ -39,7 +39,13 @@ def _smallest_gain(run: RunRecords, base: RoundRecords, shown: Shown | None) -> 
     """By the test and the level by which the run judges its rounds."""
     alpha, patience = run.config.get("alpha"), run.config.get("patience")
     n = len(marks(base.answers))
-    if not isinstance(alpha, float | int) or not isinstance(patience, int) or not 0 < alpha < 1 or patience < 1 or not n:
+    if (
+        not isinstance(alpha, float | int)
+        or not isinstance(patience, int)
+        or not 0 < alpha < 1
+        or patience < 1
+        or not n
+    ):
         return None
     least = least_gain(0, alpha, patience)
     items = wording.count(n, "validation item")
@@ -56,7 +62,8 @@ def _smallest_gain(run: RunRecords, base: RoundRecords, shown: Shown | None) -> 
         test = compare(marks(base.answers), marks(shown.files.answers))
         if test.lost:
             needed = least_gain(test.lost, alpha, patience)
-            said += f" Beside the {test.lost} that became wrong in round {shown.number} it took {needed}; there were {test.gained}."
+            said += f" Beside the {test.lost} that became wrong in round {shown.number} it took {needed};"
+            said += f" there were {test.gained}."
         else:
             said += f" In round {shown.number}, {test.gained} became right."
     return Fact(said, "Give more validation items, so that the gain you hope for is well above that.")
@@ -104,10 +111,13 @@ def _unreadable(base: RoundRecords, shown: Shown | None) -> Fact:
             "That is not what is wrong; leave student.rationale_prompt as it is.",
         )
     cut = sum(bool(row.get("cut")) for row in lost)
-    said = f"{wording.percent(share)} of the answers in {where} could not be read, and count as wrong; {cut} of these {len(lost)} were cut off."
+    said = f"{wording.percent(share)} of the answers in {where} could not be read, and count as wrong; "
+    said += f"{cut} of these {len(lost)} were cut off."
     if cut > len(lost) / 2:
         return Fact(said, "Raise student.max_new_tokens.")
-    return Fact(said, "Say in student.rationale_prompt how an answer ends: with a last line that begins with “Answer:”.")
+    return Fact(
+        said, "Say in student.rationale_prompt how an answer ends: with a last line that begins with “Answer:”."
+    )
 
 
 def _outside(run: RunRecords, base: RoundRecords) -> Fact | None:
@@ -118,7 +128,9 @@ def _outside(run: RunRecords, base: RoundRecords) -> Fact | None:
     if not items or not (closed or all(item.get("choices") for item in items.values())):
         return None
     finals = [(items[key], row) for key, row in base.answers.items() if key in items and row.get("final")]
-    never = Counter(str(row["final"]).strip() for item, row in finals if not row.get("correct") and _is_outside(item, row, golds))
+    never = Counter(
+        str(row["final"]).strip() for item, row in finals if not row.get("correct") and _is_outside(item, row, golds)
+    )
     share = never.total() / len(finals) if finals else 0.0
     if share < _MANY:
         return None

@@ -233,7 +233,7 @@ class _Maker:
         write_jsonl(folder / "selection.jsonl", rows)
         got = Counter(row["need"] for row in rows)
         needs = [
-            Quota("gap", gap["id"], gap["skill"], got[gap["id"]] + number - 1, got[gap["id"]], got[gap["id"]] + 2)
+            Quota("gap", gap["id"], gap["skill"], got[gap["id"]] + number - 1, got[gap["id"]], got[gap["id"]])
             for gap in gaps
         ]
         quotas = Quotas(count, len(pool.ids) - (number - 1) * count, sum(each.matching for each in needs), tuple(needs))

@@ -12,8 +12,8 @@ from agent.report import MAX_BYTES, write_report
 from agent.report.fetched import selection_table
 from agent.report.gallery import make_gallery
 from agent.report.headline import make_headline
-from agent.report.pictures import Pictures
 from agent.report.kept import shown_round
+from agent.report.pictures import Pictures
 from agent.report.tables import gap_table
 from agent.run.reading import RunRecords
 from retrieval.errors import RunError
@@ -63,7 +63,11 @@ def test_the_headline_gives_gain_n_interval_test_and_control(finished: Path) -> 
     assert "p < 0.001" in holdout
     assert validation.startswith("Validation set (120 items")
     assert "choosing the samples brought +" in control
-    assert [tile.label for tile in headline.tiles][:3] == ["Before", "After, the kept round 2", "Control, random samples"]
+    assert [tile.label for tile in headline.tiles][:3] == [
+        "Before",
+        "After, the kept round 2",
+        "Control, random samples",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +198,10 @@ def test_after_means_the_kept_round_and_not_the_last(tmp_path: Path) -> None:
 def test_where_nothing_was_kept_the_nearest_round_is_named_as_not_kept(tmp_path: Path) -> None:
     plan = Plan(items=60, holdout=0, fetched=12, accuracy=(0.5, 0.55, 0.4), best=0, stop_reason="no_gain", control=None)
     text = page_of(make_fake_run(tmp_path, plan)).text
-    assert "Nothing was kept, so the student stays as it came; below it is compared with round 1, which is not kept." in text
+    assert (
+        "Nothing was kept, so the student stays as it came; below it is compared with round 1, which is not kept."
+        in text
+    )
     assert "Round 1, not kept" in text
     assert "right in round 1, not kept" in text
     assert "kept round" not in text
@@ -238,7 +245,7 @@ def test_what_a_reader_must_know_stands_on_the_page(tmp_path: Path) -> None:
 
 
 def test_the_page_stays_small_however_large_pictures_and_texts_are(tmp_path: Path) -> None:
-    run = make_fake_run(tmp_path, Plan(fetched=12, items=105, holdout=0, accuracy=(0.0, 0.0, 0.0), best=0))
+    run = make_fake_run(tmp_path, Plan(fetched=12, items=210, holdout=0, accuracy=(0.0, 0.0), best=0))
     for path in sorted((tmp_path / "pictures").glob("*.png"))[:60]:
         Image.effect_noise((400, 400), 90).convert("RGB").save(path)
     for path in run.glob("rounds/*/answers.jsonl"):
@@ -248,7 +255,7 @@ def test_the_page_stays_small_however_large_pictures_and_texts_are(tmp_path: Pat
     assert page.stat().st_size <= MAX_BYTES
     text = Page(page.read_text(encoding="utf-8")).text
     assert "left out to keep this page small" in text
-    assert re.search(r"\d+ of 10\d items, taken in turn from every outcome and gap", text)
+    assert re.search(r"\d+ of 210 items, taken in turn from every outcome and gap", text)
 
 
 def test_samples_whose_pool_is_gone_are_still_named(tmp_path: Path) -> None:

@@ -39,8 +39,6 @@ def test_a_run_without_a_gain_says_what_it_could_have_shown(tmp_path: Path) -> N
     assert all(fact.advice.endswith(".") and fact.advice in text for fact in what_now(RunRecords(run)))
 
 
-
-
 @pytest.mark.parametrize(
     "plan",
     [
@@ -87,7 +85,9 @@ def test_unreadable_answers_and_answers_that_are_never_gold_are_counted(tmp_path
     unreadable, outside = what_now(RunRecords(run))[-2:]
     assert unreadable.finding.startswith("50.0% of the answers in round 1 could not be read")
     assert unreadable.advice == "Raise student.max_new_tokens."
-    assert "100.0% of the student’s first answers are never a gold answer, for instance “Yes.” (20 ×)" in outside.finding
+    assert (
+        "100.0% of the student’s first answers are never a gold answer, for instance “Yes.” (20 ×)" in outside.finding
+    )
     assert "“a”, “b”" in outside.finding
 
 
@@ -127,7 +127,9 @@ def test_what_stopped_a_run_stands_at_the_top_and_outlives_its_going_on(tmp_path
     assert html.index("The last error") < html.index("<h1>")
     assert "<b>memory" not in html
     set_status(run, error="the budget of $2.00 is used up")
-    assert ending_of(RunRecords(run))[0].startswith("The run was stopped: the budget of $2.00 is used up; start it again")
+    assert ending_of(RunRecords(run))[0].startswith(
+        "The run was stopped: the budget of $2.00 is used up; start it again"
+    )
     set_status(run, state="failed")
     assert ending_of(RunRecords(run)) == ["The run failed: the budget of $2.00 is used up."]
     set_status(run, state="finished")
