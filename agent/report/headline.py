@@ -48,7 +48,8 @@ def make_headline(run: RunRecords) -> Headline:
         sets = [_Set("validation set", marks(base.answers), {}, {}), _Set("holdout", marks(base.held), {}, {})]
         tiles = [_tile(f"Before, {each.name}", each.before) for each in sets if each.before]
         title = f"The student as it came answers {_share(sets[0].before)} right."
-        return Headline(title, ["No adapter has been evaluated yet."], tiles)
+        none = "No adapter was made: nothing was kept, and the student stays as it came."
+        return Headline(title, [none if run.state == "finished" else "No adapter has been evaluated yet."], tiles)
     shown = shown_round(run)
     if shown is None or not shown.kept:
         return _nothing_shown(run, base, shown.files if shown else later[0])

@@ -72,6 +72,19 @@ def test_a_pool_that_is_short_of_a_gap_is_named_with_it(tmp_path: Path) -> None:
     assert "Due and found" in write_report(run).read_text(encoding="utf-8")
 
 
+def test_a_run_that_found_nothing_in_the_pool_says_so(tmp_path: Path) -> None:
+    plan = Plan(items=40, holdout=0, fetched=12, accuracy=(0.5,), best=0, stop_reason="pool_exhausted")
+    run = make_fake_run(tmp_path, plan)
+    need = {"part": "gap", "need": "gap-1", "skill": "reading a dial", "owed": 8, "found": 0, "matching": 0}
+    quotas = {"schema": 1, "budget": 12, "free": 100, "matching": 0, "needs": [need]}
+    write_json(run / "rounds" / "01" / "quotas.json", quotas)
+    html = write_report(run).read_text(encoding="utf-8")
+    assert "the pool has no more samples for these gaps" in html
+    assert "No adapter was made: nothing was kept" in html
+    assert "0 of the pool’s 100 samples that could be taken in round 1 (0.0%) match the gaps" in html
+    assert "the pool has no sample for it that was not taken before" in html
+
+
 def test_unreadable_answers_and_answers_that_are_never_gold_are_counted(tmp_path: Path) -> None:
     run = make_fake_run(tmp_path, NOTHING)
     rows = read_jsonl(run / "items.jsonl")
