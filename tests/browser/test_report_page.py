@@ -42,7 +42,9 @@ def test_nothing_foreign_runs_and_nothing_is_fetched(browser: object, report: st
     assert page.evaluate("window.hacked") is None
     assert [url for url in asked if not url.startswith(("data:", report))] == []
     assert wrong == []
-    pictures = page.evaluate("[...document.images].every((image) => !image.src || (image.complete && image.naturalWidth > 0))")
+    pictures = page.evaluate(
+        "[...document.images].every((image) => !image.src || (image.complete && image.naturalWidth > 0))"
+    )
     assert pictures
     page.close()
 
@@ -118,7 +120,9 @@ def test_tables_can_be_read_in_a_narrow_window(browser: object, report: str, wid
     names = page.locator(".stack tbody .name")
     assert min(names.evaluate_all("cells => cells.map((cell) => cell.clientWidth)")) > 0.8 * width
     labels = "cells => cells.map((cell) => getComputedStyle(cell, '::before').content)"
-    assert {'"round 1"', '"right in the kept round 2"', '"all"', '"due"'} <= set(page.locator(".stack td").evaluate_all(labels))
+    assert {'"round 1"', '"right in the kept round 2"', '"all"', '"due"'} <= set(
+        page.locator(".stack td").evaluate_all(labels)
+    )
     for table in page.locator(".figures").all():
         table.locator("..").evaluate("box => { box.scrollLeft = box.scrollWidth; }")
         name, box = table.locator("tbody th").first, table.locator("..")
