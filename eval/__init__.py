@@ -2,7 +2,7 @@
 
 from eval.answers import Answer, Evaluation, Figures, correctness, evaluate_answers, read_answer
 from eval.scorers import Scorer, make_scorer
-from eval.statistics import Comparison, Plateau, compare, mean_interval, plateau, significant, wilson
+from eval.statistics import Comparison, Plateau, compare, least_gain, mean_interval, plateau, significant, wilson
 from eval.task import Item, Items, load_items, split_holdout
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "compare",
     "correctness",
     "evaluate_answers",
+    "least_gain",
     "load_items",
     "make_scorer",
     "mean_interval",

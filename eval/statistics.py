@@ -68,6 +68,20 @@ def significant(p_value: float, alpha: float, patience: int) -> bool:
     return p_value <= alpha / patience
 
 
+def least_gain(lost: int, alpha: float, patience: int) -> int:
+    """How many items must become right at least, where `lost` become wrong, for a round to be shown better by the test of
+    `compare` under the rule of `significant`. Without any lost it is the smallest gain that can be shown at all, by however
+    many items. Raises ValueError unless `alpha` is above 0."""
+    if alpha <= 0:
+        raise ValueError(f"alpha is {alpha:g}; it must be above 0, or no gain can be shown")
+    from scipy.stats import binomtest
+
+    gained = lost + 1
+    while not significant(float(binomtest(gained, gained + lost, alternative="greater").pvalue), alpha, patience):
+        gained += 1
+    return gained
+
+
 class Plateau(NamedTuple):
     """Where a run stands: its best round so far (0: nothing better than the student as it came), the test of each round
     against the best before it (None for round 0), and whether to stop."""

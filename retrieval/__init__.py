@@ -19,7 +19,7 @@ from retrieval.pool.overlap import overlap
 from retrieval.pool.pool import Pool
 from retrieval.pool.sample import Sample, Turn
 from retrieval.reading.records import Record, SetAside, iter_records
-from retrieval.selection.needs import Gap, Selected, Shares, Sibling, gap_id
+from retrieval.selection.needs import Gap, Quota, Quotas, Selected, Selection, Shares, Sibling, gap_id
 from retrieval.selection.random import select_random
 from retrieval.selection.targeted import select_targeted
 
@@ -30,9 +30,12 @@ __all__ = [
     "Mode",
     "Pool",
     "PoolRow",
+    "Quota",
+    "Quotas",
     "Record",
     "Sample",
     "Selected",
+    "Selection",
     "SetAside",
     "Shares",
     "Sibling",

@@ -67,6 +67,8 @@ async def drive(config: RunConfig, path: Path, if_exists: IfExists, reporter: Re
         _leave(folder, state="stopped")
         raise
     except BudgetError as error:
+        with suppress(StorageError):  # run.json forgets it when the run goes on; the report still names it
+            folder.event("budget_used_up", error=str(error))
         _leave(folder, state="stopped", error=str(error))
         return "budget"
     except Exception as error:

@@ -15,10 +15,14 @@ from markupsafe import Markup
 
 from agent.report.caveats import caveats_of
 from agent.report.charts import accuracy_panels
+from agent.report.costs import cost_table, costs_in_words
+from agent.report.ending import ending_of
+from agent.report.fetched import selection_table, shares_of
 from agent.report.gallery import make_gallery
 from agent.report.headline import make_headline
 from agent.report.pictures import Picture, Pictures
-from agent.report.tables import cost_table, gap_table, round_table, selection_table
+from agent.report.tables import gap_table, round_table
+from agent.report.whatnow import what_now
 from agent.run import wording
 from agent.run.reading import RunRecords
 from retrieval.storage.files import write_bytes
@@ -50,11 +54,17 @@ def _render(records: RunRecords, errors: int, made: dict[tuple[Path, int], Pictu
         .render(
             run=records,
             headline=make_headline(records),
+            ending=ending_of(records),
+            costs_said=costs_in_words(records),
+            facts=what_now(records),
+            understood=_lines(records.status.get("understood")),
+            pool_understood=_lines(records.status.get("pool_understood")),
             caveats=caveats_of(records),
             panels=accuracy_panels(records),
             rounds=round_table(records),
             gaps=gap_table(records),
             selection=selection_table(records),
+            shares=shares_of(records),
             gallery=make_gallery(records, Pictures(MAX_BYTES * 6 // 10, made), errors),
             costs=cost_table(records),
             style=Markup(style),
@@ -63,6 +73,10 @@ def _render(records: RunRecords, errors: int, made: dict[tuple[Path, int], Pictu
         )
     )
     return page.encode("utf-8", "replace")
+
+
+def _lines(found: object) -> list[str]:
+    return [str(line) for line in found] if isinstance(found, list) else []
 
 
 @cache

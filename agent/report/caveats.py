@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from agent.report.kept import shown_round
 from agent.run import wording
 from agent.run.reading import RoundRecords, RunRecords
 
@@ -13,20 +14,11 @@ _FEW_STEPS = 0.9
 def caveats_of(run: RunRecords) -> list[str]:
     """One sentence or two each; an empty list is good news."""
     done = [files for files in run.rounds if files.evaluation]
-    return [*_of_the_run(run, done), *_of_the_answers(done), *_of_the_teacher(run)]
+    return [*_of_the_run(run, done), *_of_the_answers(done, run), *_of_the_teacher(run)]
 
 
 def _of_the_run(run: RunRecords, done: list[RoundRecords]) -> list[str]:
     found = []
-    if run.state in ("killed", "failed", "stopped", "waiting", "running"):
-        said = {
-            "killed": "The run was killed; start it again with the same command and it goes on where it was.",
-            "failed": f"The run failed: {run.status.get('error') or wording.reason(run.status.get('stop_reason'))}.",
-            "stopped": "The run was stopped; start it again with the same command and it goes on where it was.",
-            "waiting": "The run waits for a person to look at the gaps.",
-            "running": "The run is still under way; this page shows what there is so far.",
-        }
-        found.append(said[run.state])
     if done and not done[0].evaluation.get("holdout"):
         found.append(
             "There is no holdout: all figures come from the items by which rounds are chosen, so they lean upward. "
@@ -41,22 +33,24 @@ def _of_the_run(run: RunRecords, done: list[RoundRecords]) -> list[str]:
     return found
 
 
-def _of_the_answers(done: list[RoundRecords]) -> list[str]:
+def _of_the_answers(done: list[RoundRecords], run: RunRecords) -> list[str]:
     found = []
+    shown = shown_round(run)
     unread = {each.number: each.evaluation.get("format", 0) / max(1, each.evaluation.get("n", 0)) for each in done}
     worst = max(unread, key=lambda number: unread[number], default=0)
     if done and unread[worst] >= _MUCH_FORMAT:
-        now = f", {wording.percent(unread[done[-1].number])} in the last" if worst != done[-1].number else ""
+        now = f", {wording.percent(unread[shown.number])} in {shown.name}" if shown and worst != shown.number else ""
         share = wording.percent(unread[worst])
         found.append(f"Answers without a readable final answer count as wrong: {share} of them in round {worst}{now}.")
     lost = {each.number: each.evaluation["errors"] for each in done if each.evaluation.get("errors")}
     if lost:
         rounds = ", ".join(f"{count} in round {number}" for number, count in lost.items())
         found.append(f"Items that got no answer, or no verdict on it, count neither way: {rounds}.")
-    last = done[-1].evaluation.get("with_steps") if done else None
-    if isinstance(last, float | int) and last < _FEW_STEPS:
-        share = wording.percent(last, 0)
-        found.append(f"In the last round only {share} of the answers have two steps or more, as diagnosis needs.")
+    of, name = (shown.files, shown.name) if shown else (done[0] if done else None, "round 0")
+    steps = of.evaluation.get("with_steps") if of else None
+    if isinstance(steps, float | int) and steps < _FEW_STEPS:
+        share = wording.percent(steps, 0)
+        found.append(f"In {name}, only {share} of the answers have two steps or more, as diagnosis needs.")
     return found
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from agent.report.kept import Shown, marks, shown_round
 from agent.run import wording
 from agent.run.not_kept import why_not_kept
-from agent.run.reading import RoundRecords, Row, RunRecords
+from agent.run.reading import RoundRecords, RunRecords
 from eval.statistics import Comparison, compare, wilson
 
 
@@ -19,11 +20,12 @@ class Tile(NamedTuple):
 
 
 class Headline(NamedTuple):
-    """The sentence at the top, those below it, and the figures."""
+    """The sentence at the top, those below it, the figures, and whether a round is kept."""
 
     title: str
     sentences: list[str]
     tiles: list[Tile]
+    kept: bool = False
 
 
 class _Set(NamedTuple):
@@ -36,13 +38,6 @@ class _Set(NamedTuple):
     control: dict[str, bool]
 
 
-def marks(answers: Mapping[str, Row]) -> dict[str, bool]:
-    """Item id -> right or not, of the answers that could be judged."""
-    return {
-        item: bool(row.get("correct")) for item, row in answers.items() if row.get("kind") not in ("error", "unjudged")
-    }
-
-
 def make_headline(run: RunRecords) -> Headline:
     """The headline of a run in any state."""
     done = [each for each in run.rounds if each.evaluation]
@@ -53,11 +48,12 @@ def make_headline(run: RunRecords) -> Headline:
         sets = [_Set("validation set", marks(base.answers), {}, {}), _Set("holdout", marks(base.held), {}, {})]
         tiles = [_tile(f"Before, {each.name}", each.before) for each in sets if each.before]
         title = f"The student as it came answers {_share(sets[0].before)} right."
-        return Headline(title, ["No adapter has been evaluated yet."], tiles)
-    kept = next((each for each in later if each.number == run.best), None)
-    if kept is None:
-        return _nothing_shown(run, base, later)
-    return _gain(run, base, kept)
+        none = "No adapter was made: nothing was kept, and the student stays as it came."
+        return Headline(title, [none if run.state == "finished" else "No adapter has been evaluated yet."], tiles)
+    shown = shown_round(run)
+    if shown is None or not shown.kept:
+        return _nothing_shown(run, base, shown.files if shown else later[0])
+    return _gain(run, base, shown)
 
 
 def _sets(base: RoundRecords, other: RoundRecords) -> list[_Set]:
@@ -72,10 +68,12 @@ def _sets(base: RoundRecords, other: RoundRecords) -> list[_Set]:
     return [each for each in sets if each.before]
 
 
-def _gain(run: RunRecords, base: RoundRecords, kept: RoundRecords) -> Headline:
-    sets = _sets(base, kept)
+def _gain(run: RunRecords, base: RoundRecords, kept: Shown) -> Headline:
+    sets = _sets(base, kept.files)
     if not sets:
-        return Headline(f"Round {kept.number} is kept.", ["Its answers are not in the run folder any more."], [])
+        return Headline(
+            f"Round {kept.number} is kept.", ["Its answers are not in the run folder any more."], [], kept=True
+        )
     first = sets[0]
     test = compare(first.before, first.after)
     shown = test.interval.low > 0
@@ -85,18 +83,19 @@ def _gain(run: RunRecords, base: RoundRecords, kept: RoundRecords) -> Headline:
         title = f"Round {kept.number} is kept, but its gain does not show on the {first.name}."
     sentences = [_change(each, compare(each.before, each.after)) for each in sets]
     sentences += [_against_control(first), *why_not_kept(run).values()]
-    return Headline(title, sentences, _tiles(first, f"After, round {kept.number}", test))
+    return Headline(title, sentences, _tiles(first, f"After, {kept.name}", test), kept=True)
 
 
-def _nothing_shown(run: RunRecords, base: RoundRecords, later: list[RoundRecords]) -> Headline:
-    top = max(later, key=lambda each: each.evaluation.get("accuracy") or 0.0)
+def _nothing_shown(run: RunRecords, base: RoundRecords, top: RoundRecords) -> Headline:
     sets = _sets(base, top)
     so_far = "" if run.state in ("finished", "failed") else "So far, "
     title = f"{so_far}no round was shown to be better than the student as it came."
-    sentences = [_how_it_scored(base, top)]
+    nothing = "Nothing was kept, so the student stays as it came; " if run.state == "finished" else ""
+    what = f"below it is compared with round {top.number}, which is not kept."
+    sentences = [_how_it_scored(base, top), f"{nothing}{what}" if nothing else what[0].upper() + what[1:]]
     sentences += [_change(each, compare(each.before, each.after)) for each in sets]
     sentences += why_not_kept(run).values()
-    tiles = _tiles(sets[0], f"After, round {top.number}", compare(sets[0].before, sets[0].after)) if sets else []
+    tiles = _tiles(sets[0], f"Round {top.number}, not kept", compare(sets[0].before, sets[0].after)) if sets else []
     return Headline(title[0].upper() + title[1:], sentences, tiles)
 
 

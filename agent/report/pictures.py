@@ -21,16 +21,22 @@ class Picture(NamedTuple):
     tiny: bool
     missing: str = ""
 
+    @property
+    def wide(self) -> bool:
+        """Whether it needs the width of the page to be read, as a chart or a line of text does."""
+        return not self.tiny and self.width >= 1.6 * self.height > 0
+
 
 class Pictures:
     """Makes thumbnails until `budget` bytes are used up. With the same `made`, none is made twice."""
 
     def __init__(self, budget: int, made: dict[tuple[Path, int], Picture] | None = None) -> None:
-        self._left = budget
+        self._budget = self._left = budget
         self._made = {} if made is None else made
 
-    def show(self, path: Path, side: int) -> Picture:
-        """A picture of at most `side` pixels a side."""
+    def show(self, path: Path, side: int, large: int) -> Picture:
+        """A picture of at most `large` pixels a side while a third of the budget lasts, of at most `side` from then on."""
+        side = large if 3 * self._left > 2 * self._budget else side
         if self._left <= 0:
             return Picture("", 0, 0, False, f"left out to keep this page small: {path.name}")
         if (path, side) not in self._made:

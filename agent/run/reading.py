@@ -58,14 +58,23 @@ class RoundRecords:
         return read_rows(self.folder / "selection.jsonl")
 
     @cached_property
+    def quotas(self) -> Row:
+        """quotas.json, {} where nothing was to be fetched, and in runs of older versions."""
+        return object_at(self.folder / "quotas.json")
+
+    @cached_property
     def control(self) -> "RoundRecords":
         """The round's random control; its evaluation is {} if there is none."""
         return RoundRecords(self.folder / "control", self.number)
 
     def named(self, key: str) -> list[Row]:
         """The entries of gaps.json under `gaps` or `siblings`."""
-        found = self.gaps.get(key)
-        return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+        return _objects(self.gaps.get(key))
+
+    @property
+    def owed(self) -> list[Row]:
+        """The entries of quotas.json, one a need."""
+        return _objects(self.quotas.get("needs"))
 
 
 class RunRecords:
@@ -120,6 +129,11 @@ class RunRecords:
         return found if isinstance(found, int) else 0
 
     @cached_property
+    def events(self) -> list[Row]:
+        """What happened, oldest first."""
+        return read_rows(self.path / "events.jsonl")
+
+    @cached_property
     def damage(self) -> list[str]:
         """What is wrong with the files that cannot be read, a sentence each."""
         found = [str(error) for _, error in damage(self.path)]
@@ -135,6 +149,10 @@ class RunRecords:
     def items(self) -> dict[str, Row]:
         """Item id -> item."""
         return {str(row.get("id")): row for row in read_rows(self.path / "items.jsonl")}
+
+
+def _objects(found: Any) -> list[Row]:
+    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
 
 
 def object_at(path: Path) -> Row:

@@ -9,7 +9,7 @@ _REASONS = {
     "max_rounds": "the last round that the configuration allows is done",
     "no_errors": "no errors are left",
     "no_gaps": "the teacher named no gap",
-    "pool_exhausted": "the pool has no more samples to fetch",
+    "pool_exhausted": "the pool has no more samples for these gaps",
 }
 
 

@@ -18,13 +18,14 @@ PROPOSALS = 64
 
 
 async def select(context: Context, gaps: Gaps, number: int, taken: Collection[str]) -> list[Selected]:
-    """The targeted selection of a round, none of it `taken`. Raises TeacherError, PoolError."""
+    """The targeted selection of a round, none of it `taken`; what was owed to each need is written to quotas.json, also where
+    nothing was found. Raises TeacherError, PoolError."""
     data, config = context.data, context.config
     matches = await match_needs(context, gaps, number)
     items = {item.id: item.question for item in data.items}
     questions = items | {diagnosis_id(number, item): question for item, question in items.items()}
     await asyncio.to_thread(embed_candidates, context, data, matches)  # in a thread, so that signals are heard
-    return select_targeted(
+    selection = select_targeted(
         data.index,
         gaps.gaps,
         gaps.siblings,
@@ -37,6 +38,8 @@ async def select(context: Context, gaps: Gaps, number: int, taken: Collection[st
         seed=f"{config.seed}/{number}",
         mode=config.selection.search,
     )
+    write_json(context.folder.round(number) / "quotas.json", selection.quotas.as_json())
+    return selection.samples
 
 
 async def match_needs(context: Context, gaps: Gaps, number: int) -> dict[str, list[str]]:

@@ -76,3 +76,36 @@ class Selected:
     def as_row(self, number: int) -> dict[str, Any]:
         """A line of selection.jsonl in the round of that number."""
         return {"schema": 1, **asdict(self), "round": number}
+
+
+class Quota(NamedTuple):
+    """What the budget owed a need (a gap by its id, a sibling by its skill), how many samples it got, and how many of the
+    pool that were free to be selected match it. It may get more than it was owed: of what another need left."""
+
+    part: Part
+    need: str
+    skill: str
+    owed: int
+    found: int
+    matching: int
+
+
+class Quotas(NamedTuple):
+    """What a selection was to hold. `free`: samples of the pool that were neither taken nor excluded; `matching`: those of them
+    that match a gap, whichever."""
+
+    budget: int
+    free: int
+    matching: int
+    needs: tuple[Quota, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of quotas.json."""
+        return {"schema": 1, **self._asdict(), "needs": [need._asdict() for need in self.needs]}
+
+
+class Selection(NamedTuple):
+    """The samples that were chosen, and what was owed."""
+
+    samples: list[Selected]
+    quotas: Quotas

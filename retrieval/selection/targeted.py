@@ -11,6 +11,7 @@ never put to the teacher: the best hits of the search stand in. One with an empt
 nothing, since the nearest texts are then likely its twins.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,7 +20,7 @@ import numpy as np
 
 from retrieval.index.embedding import Vectors
 from retrieval.index.ranking import Hit, Mode
-from retrieval.selection.needs import Gap, Part, Selected, Shares, Sibling
+from retrieval.selection.needs import Gap, Part, Quota, Quotas, Selected, Selection, Shares, Sibling
 from retrieval.selection.random import draw
 from retrieval.storage.order import apportion, seeded_hash, shuffled
 
@@ -70,13 +71,15 @@ def select_targeted(
     excluded: Collection[str] = (),
     seed: int | str = 0,
     mode: Mode = "dense",
-) -> list[Selected]:
+) -> Selection:
     """Choose `budget` samples (fewer only if the pool has no more), none of them `taken` or `excluded`.
 
     `matches` maps a gap's or sibling's skill to the pool's skill texts that are the same skill; `questions` maps the
     ids in `Gap.errors` and `Sibling.answers` to the question asked there (one that is missing is close to nothing).
+    The quotas beside the samples say what each need was owed and what the pool had for it.
     """
     used = {*taken, *excluded}
+    free = sum(name not in used for name in index.ids)
     needs = _needs(gaps, siblings, seed)
     queues = _queues(index, needs, matches, questions, used, budget, seed, mode)
     for_gaps, for_siblings, _ = apportion(budget, (shares.gaps, shares.siblings, shares.rehearsal))
@@ -86,7 +89,23 @@ def select_targeted(
         chosen += _fill([queue for queue in queues if queue.need.part == "sibling"], for_siblings + spare, used)
     left = (name for name in index.ids if name not in used)
     chosen += [Selected(name, "rehearsal") for name in draw(left, budget - len(chosen), seed, "rehearsal")]
-    return chosen
+    return Selection(chosen, _quotas(queues, {"gap": for_gaps, "sibling": for_siblings}, chosen, budget, free))
+
+
+def _quotas(
+    queues: Sequence["_Queue"], parts: Mapping[Part, int], chosen: Sequence[Selected], budget: int, free: int
+) -> Quotas:
+    """What each need was owed of its part of the budget, before what others left was shared out again."""
+    got = Counter((each.part, each.need) for each in chosen)
+    found = []
+    for part, total in parts.items():
+        mine = [queue for queue in queues if queue.need.part == part]
+        owed = apportion(total, [queue.need.weight for queue in mine])
+        for queue, quota in zip(mine, owed, strict=True):
+            need = queue.need
+            found.append(Quota(part, need.id, need.skill, quota, got[part, need.id], len(queue.candidates)))
+    of_gaps = {name for queue in queues if queue.need.part == "gap" for name in queue.candidates}
+    return Quotas(budget, free, len(of_gaps), tuple(sorted(found, key=lambda each: (each.part, -each.owed, each.need))))
 
 
 def _needs(gaps: Sequence[Gap], siblings: Sequence[Sibling], seed: int | str) -> list[_Need]:
@@ -99,10 +118,16 @@ def _needs(gaps: Sequence[Gap], siblings: Sequence[Sibling], seed: int | str) ->
 
 
 class _Queue:
-    """The samples that a need may still get, one at a time, its cases taking turns."""
+    """The samples that a need may still get, one at a time, its cases taking turns; `candidates` are all that match it."""
 
-    def __init__(self, need: _Need, cases: Sequence[str | None], lists: Sequence[Sequence[_Candidate]]) -> None:
-        self.need = need
+    def __init__(
+        self,
+        need: _Need,
+        cases: Sequence[str | None],
+        lists: Sequence[Sequence[_Candidate]],
+        candidates: Collection[str] = (),
+    ) -> None:
+        self.need, self.candidates = need, candidates
         self._turns = list(zip(cases, (iter(enumerate(one, 1)) for one in lists), strict=True))
 
     def next(self, used: set[str]) -> Selected | None:
@@ -168,7 +193,7 @@ def _queues(
     for need, pool in zip(needs, pools, strict=True):
         ranker = _Ranker(pool, asked, steps, vectors, budget, seed)
         cases: list[str | None] = [*shuffled(need.cases, seed, "case")] or [None]
-        queues.append(_Queue(need, cases, [ranker.rank(questions.get(case or "")) for case in cases]))
+        queues.append(_Queue(need, cases, [ranker.rank(questions.get(case or "")) for case in cases], pool))
     return queues
 
 

@@ -4,6 +4,7 @@ The pictures, the pool, the answers' scoring and the evaluations are real; who i
 """
 
 import random
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from eval import Answer, Evaluation, Item, Scorer, compare, correctness, evaluate_answers, make_scorer, read_answer
 from retrieval.pool.pool import Pool
-from retrieval.selection.needs import gap_id
+from retrieval.selection.needs import Quota, Quotas, gap_id
 from retrieval.storage.files import read_json, write_json, write_jsonl, write_text
 
 HOSTILE = "<script>window.hacked = true</script><img src=x onerror='window.hacked = true'>\"'>&{{ 7 * 7 }}"
@@ -95,6 +96,8 @@ class _Maker:
             "scorer": {"name": self.scorer.name, "why": self.scorer.why},
             "excluded": 3,
             "set_aside": aside,
+            "understood": [f"{plan.items + plan.holdout} items with a picture", self._hostile("1 item was set aside")],
+            "pool_understood": [f"{len(pool):,} samples, all with a picture"],
             "annotation": {**NAMING, "this_run": NAMING},
             "seconds": {"total": 400.0, "student": 120.0, "teacher": 60.0, "tuning": 200.0, "own": 20.0},
         }
@@ -228,6 +231,13 @@ class _Maker:
                 row |= {"need": "counting objects", "error": self.own[0].id, "skill": "counting", "rank": 1}
             rows.append({"skill": None, "rank": None, **row})
         write_jsonl(folder / "selection.jsonl", rows)
+        got = Counter(row["need"] for row in rows)
+        needs = [
+            Quota("gap", gap["id"], gap["skill"], got[gap["id"]] + number - 1, got[gap["id"]], got[gap["id"]])
+            for gap in gaps
+        ]
+        quotas = Quotas(count, len(pool.ids) - (number - 1) * count, sum(each.matching for each in needs), tuple(needs))
+        write_json(folder / "quotas.json", quotas.as_json())
 
     def _pool(self) -> Pool:
         rows = []

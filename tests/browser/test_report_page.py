@@ -42,12 +42,14 @@ def test_nothing_foreign_runs_and_nothing_is_fetched(browser: object, report: st
     assert page.evaluate("window.hacked") is None
     assert [url for url in asked if not url.startswith(("data:", report))] == []
     assert wrong == []
-    pictures = page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+    pictures = page.evaluate(
+        "[...document.images].every((image) => !image.src || (image.complete && image.naturalWidth > 0))"
+    )
     assert pictures
     page.close()
 
 
-def test_errors_can_be_filtered_and_shown_page_by_page(browser: object, report: str) -> None:
+def test_items_can_be_filtered_and_shown_page_by_page(browser: object, report: str) -> None:
     page = browser.new_page()  # type: ignore[attr-defined]
     page.goto(report)
     every = page.locator(".error").count()
@@ -55,14 +57,46 @@ def test_errors_can_be_filtered_and_shown_page_by_page(browser: object, report: 
     assert visible.count() == 20 < every
     page.locator("#more").click()
     assert visible.count() == min(40, every)
-    page.locator("#by-cured").select_option("yes")
+    page.locator("#by-outcome").select_option("became_right")
     assert visible.count() > 0
-    assert set(visible.evaluate_all("cards => cards.map((card) => card.dataset.cured)")) == {"yes"}
+    assert set(visible.evaluate_all("cards => cards.map((card) => card.dataset.outcome)")) == {"became_right"}
+    assert page.locator(".group:visible").count() == 1
     page.locator("[data-show-gap]").first.click()
     gap = page.locator("[data-show-gap]").first.get_attribute("data-show-gap")
-    assert set(visible.evaluate_all("cards => cards.map((card) => card.dataset.gap)")) == {gap}
-    assert page.locator("#by-cured").input_value() == ""
+    assert all(gap in gaps.split() for gaps in visible.evaluate_all("cards => cards.map((card) => card.dataset.gaps)"))
+    assert page.locator("#by-outcome").input_value() == ""
+    page.locator('nav [data-show-outcome="became_right"]').click()
+    assert page.locator("#by-outcome").input_value() == "became_right"
+    assert page.locator("#became-right").is_visible()
     page.close()
+
+
+def test_a_picture_opens_large_and_closes_by_the_keyboard(browser: object, report: str) -> None:
+    page = browser.new_page()  # type: ignore[attr-defined]
+    page.goto(report)
+    dialog, picture = page.locator("#zoom"), page.locator(".error .pictures img:visible").first
+    assert not dialog.is_visible()
+    picture.focus()
+    page.keyboard.press("Enter")
+    assert dialog.is_visible()
+    assert dialog.locator("img").bounding_box()["width"] > picture.bounding_box()["width"]
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    picture.click()
+    assert dialog.is_visible()
+    page.locator("#unzoom").click()
+    assert not dialog.is_visible()
+    page.close()
+
+
+def test_without_javascript_every_item_can_be_read(browser: object, report: str) -> None:
+    context = browser.new_context(java_script_enabled=False)  # type: ignore[attr-defined]
+    page = context.new_page()
+    page.goto(report)
+    assert page.locator(".error:visible").count() == page.locator(".error").count() > 20
+    assert not page.locator(".filter").is_visible()
+    assert not page.locator("#zoom").is_visible()
+    context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -81,12 +115,14 @@ def test_tables_can_be_read_in_a_narrow_window(browser: object, report: str, wid
     page.goto(report)
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     words = page.locator(".wide:has(.stack)")
-    assert words.count() == 2
+    assert words.count() == 3
     assert words.evaluate_all("boxes => boxes.every((box) => box.scrollWidth <= box.clientWidth)")
     names = page.locator(".stack tbody .name")
     assert min(names.evaluate_all("cells => cells.map((cell) => cell.clientWidth)")) > 0.8 * width
     labels = "cells => cells.map((cell) => getComputedStyle(cell, '::before').content)"
-    assert {'"round 1"', '"right in the last round"', '"all"'} <= set(page.locator(".stack td").evaluate_all(labels))
+    assert {'"round 1"', '"right in the kept round 2"', '"all"', '"due"'} <= set(
+        page.locator(".stack td").evaluate_all(labels)
+    )
     for table in page.locator(".figures").all():
         table.locator("..").evaluate("box => { box.scrollLeft = box.scrollWidth; }")
         name, box = table.locator("tbody th").first, table.locator("..")

@@ -46,6 +46,7 @@ WHOLE = {
     "excluded.jsonl",
     "gaps.json",
     "matches.json",
+    "quotas.json",
     "selection.jsonl",
     "rationales.jsonl",
     "samples.jsonl",

@@ -128,7 +128,7 @@ def test_twins_are_proposed_but_only_what_the_teacher_confirms_is_selected(
         questions={"e1": "question 6", "e2": "question 0"},
         budget=6,
         shares=Shares(1, 0, 0),
-    )
+    ).samples
     assert {one.sample for one in chosen} == set(index.samples("picking the smallest digit"))
     asked = {one.sample: one.error for one in chosen[:2]}
     assert {name: index.questions([name])[0] for name in asked} == {

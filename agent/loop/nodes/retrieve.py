@@ -13,7 +13,7 @@ from agent.strategies.training_set import union
 from retrieval.storage.files import write_jsonl
 
 
-@node(inputs=("gaps.json",), outputs=("selection.jsonl", "matches.json", "rationales.jsonl"))
+@node(inputs=("gaps.json",), outputs=("selection.jsonl", "quotas.json", "matches.json", "rationales.jsonl"))
 async def retrieve(context: Context, state: State) -> Update:
     """Select this round's samples; none that the run has selected before, none that show a validation item."""
     number = state["round"]

@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from agent.report import MAX_BYTES, write_report
+from agent.report.fetched import selection_table
 from agent.report.gallery import make_gallery
 from agent.report.headline import make_headline
+from agent.report.kept import shown_round
 from agent.report.pictures import Pictures
-from agent.report.tables import gap_table, selection_table
+from agent.report.tables import gap_table
 from agent.run.reading import RunRecords
 from retrieval.errors import RunError
 from retrieval.storage.files import read_json, read_jsonl, write_json, write_jsonl
@@ -61,7 +63,11 @@ def test_the_headline_gives_gain_n_interval_test_and_control(finished: Path) -> 
     assert "p < 0.001" in holdout
     assert validation.startswith("Validation set (120 items")
     assert "choosing the samples brought +" in control
-    assert [tile.label for tile in headline.tiles][:3] == ["Before", "After, round 2", "Control, random samples"]
+    assert [tile.label for tile in headline.tiles][:3] == [
+        "Before",
+        "After, the kept round 2",
+        "Control, random samples",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -113,26 +119,100 @@ def test_every_fetched_sample_is_counted_once(finished: Path) -> None:
 def test_a_card_leads_from_the_answer_to_the_samples_and_to_what_came_of_it(finished: Path) -> None:
     records = RunRecords(finished)
     gallery = make_gallery(records, Pictures(10**7), 1000)
-    assert gallery.total == len(gallery.cards) == sum(len(files.diagnoses) for files in records.rounds)
-    card = next(card for card in gallery.cards if card.samples and card.cured and card.round == 1)
+    card = next(card for card in gallery.cards if card.samples and card.outcome == "became_right" and card.named)
     item = records.items[card.item]
     before = records.rounds[0].answers[card.item]
-    assert (card.gold, card.final) == (item["answers"][0], before["final"])
+    assert (card.round, card.gold, card.final) == (0, item["answers"][0], before["final"])
     assert [step.text for step in card.steps] == before["steps"]
     assert [step.wrong for step in card.steps].count(True) == 1
     assert card.pictures[0].url.startswith("data:image/webp;base64,")
     assert card.samples[0].turns[0][0] == "Add up the digits."
     assert card.samples[0].pictures[0].url
-    assert [later.round for later in card.later] == [1, 2, 3]
-    assert card.later[-1].right
+    assert [given.round for given in card.given] == [0, 1, 2, 3]
+    assert [given.round for given in card.given if given.shown] == [2]
+    assert card.given[2].right
 
 
-def test_with_room_for_few_errors_every_gap_still_has_one(finished: Path) -> None:
+def test_every_item_that_is_or_was_wrong_has_one_card_and_what_is_wrong_comes_first(finished: Path) -> None:
+    records = RunRecords(finished)
+    gallery = make_gallery(records, Pictures(10**7), 1000)
+    items = [card.item for card in gallery.cards]
+    assert len(set(items)) == len(items) == gallery.total
+    base, kept = records.rounds[0].answers, records.rounds[2].answers
+    expected = {
+        "still_wrong": {i for i in base if not base[i]["correct"] and not kept[i]["correct"]},
+        "became_wrong": {i for i in base if base[i]["correct"] and not kept[i]["correct"]},
+        "became_right": {i for i in base if not base[i]["correct"] and kept[i]["correct"]},
+    }
+    groups = {group.outcome: {card.item for card in group.cards} for group in gallery.groups}
+    assert {name: groups.get(name, set()) for name in expected} == expected
+    order = ["still_wrong", "became_wrong", "became_right", "wrong_between"]
+    assert [group.outcome for group in gallery.groups] == [name for name in order if name in groups]
+
+
+def test_what_became_wrong_can_be_found_with_its_count(tmp_path: Path) -> None:
+    run = make_fake_run(tmp_path, Plan(items=40, holdout=0, fetched=12, accuracy=(0.5, 0.6), best=1, control=None))
+    path = run / "rounds" / "01" / "answers.jsonl"
+    rows = read_jsonl(path)
+    right = [row["item"] for row in read_jsonl(run / "rounds" / "00" / "answers.jsonl") if row["correct"]][:3]
+    write_jsonl(
+        path,
+        [{**row, "correct": False, "kind": "wrong", "final": "99"} if row["item"] in right else row for row in rows],
+    )
+    gallery = make_gallery(RunRecords(run), Pictures(10**7), 1000)
+    group = next(group for group in gallery.groups if group.outcome == "became_wrong")
+    assert {card.item for card in group.cards} == set(right)
+    assert all((card.round, card.final, card.named) == (1, "99", None) for card in group.cards)
+    html = write_report(run).read_text(encoding="utf-8")
+    assert 'href="#became-wrong"' in html
+    assert "Became wrong (3)" in html
+    assert "This answer was not diagnosed." in html
+
+
+def test_a_card_says_where_no_wrong_step_was_named(finished: Path) -> None:
+    records = RunRecords(finished)
+    gallery = make_gallery(records, Pictures(10**7), 1000)
+    lost = [card for card in gallery.cards if card.named is False]
+    assert lost
+    assert not any(step.wrong for card in lost for step in card.steps)
+    assert "No wrong step named" in page_of(finished).text
+
+
+def test_after_means_the_kept_round_and_not_the_last(tmp_path: Path) -> None:
+    run = make_fake_run(tmp_path, Plan(items=60, holdout=0, fetched=12, accuracy=(0.4, 0.8, 0.3), best=1))
+    records = RunRecords(run)
+    shown = shown_round(records)
+    assert shown is not None
+    assert (shown.number, shown.kept) == (1, True)
+    kept = records.rounds[1].answers
+    table = gap_table(records)
+    assert table.after == "the kept round 1"
+    assert table.rows[0].right_now > 0
+    for card in make_gallery(records, Pictures(10**7), 1000).cards:
+        assert (card.outcome in ("became_right", "wrong_between")) == kept[card.item]["correct"]
+    text = page_of(run).text
+    assert "last round" not in text.replace("the last round that the configuration", "")
+    assert "right in the kept round 1" in text
+
+
+def test_where_nothing_was_kept_the_nearest_round_is_named_as_not_kept(tmp_path: Path) -> None:
+    plan = Plan(items=60, holdout=0, fetched=12, accuracy=(0.5, 0.55, 0.4), best=0, stop_reason="no_gain", control=None)
+    text = page_of(make_fake_run(tmp_path, plan)).text
+    assert (
+        "Nothing was kept, so the student stays as it came; below it is compared with round 1, which is not kept."
+        in text
+    )
+    assert "Round 1, not kept" in text
+    assert "right in round 1, not kept" in text
+    assert "kept round" not in text
+
+
+def test_with_room_for_few_items_every_gap_still_has_one(finished: Path) -> None:
     gallery = make_gallery(RunRecords(finished), Pictures(10**7), 12)
     gaps = {gap["id"] for n in (1, 2, 3) for gap in read_json(finished / "rounds" / f"{n:02d}" / "gaps.json")["gaps"]}
     assert len(gallery.cards) == 12
-    assert gaps <= {card.gap for card in gallery.cards}
-    assert sum(choice.errors for choice in gallery.choices) == 12
+    assert gaps <= {gap for card in gallery.cards for gap in card.gaps}
+    assert sum(choice.items for choice in gallery.choices) == sum(len(card.gaps) for card in gallery.cards)
 
 
 def test_text_from_samples_and_teachers_stays_text(tmp_path: Path) -> None:
@@ -165,8 +245,8 @@ def test_what_a_reader_must_know_stands_on_the_page(tmp_path: Path) -> None:
 
 
 def test_the_page_stays_small_however_large_pictures_and_texts_are(tmp_path: Path) -> None:
-    run = make_fake_run(tmp_path, Plan(fetched=12, items=105, holdout=0, accuracy=(0.0, 0.0, 0.0), best=0))
-    for path in sorted((tmp_path / "pictures").glob("*.png"))[:25]:
+    run = make_fake_run(tmp_path, Plan(fetched=12, items=210, holdout=0, accuracy=(0.0, 0.0), best=0))
+    for path in sorted((tmp_path / "pictures").glob("*.png"))[:60]:
         Image.effect_noise((400, 400), 90).convert("RGB").save(path)
     for path in run.glob("rounds/*/answers.jsonl"):
         long = {"steps": ["word " * 3000] * 40}
@@ -175,7 +255,7 @@ def test_the_page_stays_small_however_large_pictures_and_texts_are(tmp_path: Pat
     assert page.stat().st_size <= MAX_BYTES
     text = Page(page.read_text(encoding="utf-8")).text
     assert "left out to keep this page small" in text
-    assert re.search(r"\d+ of 20\d errors, taken in turn from every gap and round", text)
+    assert re.search(r"\d+ of 2\d\d items, taken in turn from every outcome and gap", text)
 
 
 def test_samples_whose_pool_is_gone_are_still_named(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.report import write_report
+from agent.report.costs import cost_table
 from agent.report.headline import Headline, make_headline
-from agent.report.tables import cost_table
 from agent.run import wording
 from agent.run.reading import RunRecords
 from retrieval.storage.files import read_json, read_jsonl, write_json, write_jsonl

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval import Gap, Hit, Mode, Selected, Shares, Sibling, gap_id, select_targeted
+from retrieval import Gap, Hit, Mode, Selected, Selection, Shares, Sibling, gap_id, select_targeted
 from retrieval.index.embedding import Vectors
 from retrieval.selection.targeted import _Ranker
 from retrieval.storage.order import apportion
@@ -65,6 +65,9 @@ class Case:
     seed: int
 
     def select(self) -> list[Selected]:
+        return self.selection().samples
+
+    def selection(self) -> Selection:
         return select_targeted(
             self.shelf,
             self.gaps,
@@ -305,3 +308,23 @@ def test_vectors_are_gathered_once_however_many_errors_there_are() -> None:
     for _ in range(5):
         assert len(ranker.rank("error")) == ANGLES
     assert looks == Counter(asked.values()) + Counter({"error": 5})
+
+
+@given(cases())
+def test_quotas_say_what_was_owed_and_what_the_pool_had(case: Case) -> None:
+    samples, quotas = case.selection()
+    for_gaps, for_siblings, _ = apportion(case.budget, (case.shares.gaps, case.shares.siblings, case.shares.rehearsal))
+    got = Counter((each.part, each.need) for each in samples)
+    assert {(each.part, each.need) for each in quotas.needs} == {
+        *(("gap", gap.id) for gap in case.gaps),
+        *(("sibling", one.skill) for one in case.siblings),
+    }
+    for each in quotas.needs:
+        assert each.found == got[each.part, each.need] <= each.matching
+    owed = {part: sum(each.owed for each in quotas.needs if each.part == part) for part in ("gap", "sibling")}
+    assert owed["gap"] == (for_gaps if case.gaps else 0)
+    assert owed["sibling"] in (0, for_siblings)  # 0: siblings that are close to no gap
+    taken = {*case.taken, *case.excluded}
+    assert quotas.free == sum(name not in taken for name in case.shelf.ids)
+    assert max((each.matching for each in quotas.needs if each.part == "gap"), default=0) <= quotas.matching
+    assert quotas.matching <= min(quotas.free, sum(each.matching for each in quotas.needs if each.part == "gap"))
