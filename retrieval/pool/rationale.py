@@ -23,6 +23,12 @@ class Rationale(NamedTuple):
     steps: tuple[str, ...]
     final: str | None
 
+    @property
+    def whole(self) -> bool:
+        """Whether it has two steps or more and a final answer. One step is an answer in a sentence; numbered points without
+        a final answer are a list."""
+        return has_steps(self.steps) and self.final is not None
+
 
 def parse_rationale(text: str) -> Rationale:
     """Split a text into steps and final answer; the last `Answer:` line counts, and text without one has `final`
@@ -38,7 +44,7 @@ def parse_rationale(text: str) -> Rationale:
 
 
 def has_steps(steps: Sequence[str]) -> bool:
-    """Whether an answer is reasoned: two steps or more. One step is an answer in a sentence."""
+    """Whether there are two steps or more, with or without a final answer (see `Rationale.whole`)."""
     return len(steps) >= 2
 
 

@@ -40,3 +40,27 @@ def test_what_was_written_is_read_back(steps: tuple[str, ...], final: str | None
 @given(st.text(max_size=200))
 def test_no_text_upsets_the_reader(text: str) -> None:
     parse_rationale(text)
+
+
+_STEPS = st.lists(st.from_regex(r"[a-z]{1,9}( [a-z]{1,9}){0,4}", fullmatch=True), min_size=2, max_size=6).map(tuple)
+
+
+@given(_STEPS.map(lambda steps: tuple(f"so {step}" for step in steps)), st.integers())
+def test_without_its_final_answer_a_whole_rationale_is_not_whole(steps: tuple[str, ...], final: int) -> None:
+    assert parse_rationale(write_rationale(steps, str(final))).whole
+    assert not parse_rationale(write_rationale(steps)).whole
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1. Melt the butter.\n2. Add flour.\n3. Bake for 20 minutes.",
+        "1. Butter schmelzen.\n2. Mehl zugeben.",
+        "1. Растопите масло.\n2. Добавьте муку.",
+        "1. 融化黄油。\n2. 加入面粉。",
+        "Answer:\n1. flour\n2. sugar",
+        "Step 1: 3 + 4 = 7\nAnswer: 7",
+    ],
+)
+def test_lists_and_single_steps_are_not_whole(text: str) -> None:
+    assert not parse_rationale(text).whole
