@@ -13,7 +13,7 @@ from eval.answers import Evaluation
 from eval.scorers import make_scorer
 from eval.task import Item
 from retrieval.pool.pool import Pool
-from retrieval.pool.rationale import has_steps, parse_rationale
+from retrieval.pool.rationale import parse_rationale
 from retrieval.storage.files import Log, read_jsonl, read_object
 
 #: Below this share of answers with two steps or more, the student is helped to keep writing them.
@@ -61,7 +61,7 @@ def own_rationales(path: Path) -> dict[str, str]:
 
 def _right(text: str, gold: str) -> bool:
     rationale = parse_rationale(text)
-    if rationale.final is None or not has_steps(rationale.steps):
+    if rationale.final is None or not rationale.whole:
         return False
     item = Item("", "", (gold,))
     return bool(make_scorer("exact", [item], 0.0).score(item, rationale.final))

@@ -9,7 +9,7 @@ from agent.run.context import Context
 from agent.strategies.rehearsal import own_rationales
 from agent.student.engine import prompt_for
 from retrieval.pool.pool import Pool
-from retrieval.pool.rationale import has_steps, parse_rationale
+from retrieval.pool.rationale import parse_rationale
 from retrieval.pool.sample import Sample
 from retrieval.storage.files import read_jsonl, write_jsonl
 from training.child.job import TuningJob, TuningResult
@@ -74,4 +74,4 @@ def training_row(context: Context, pool: Pool, sample: Sample, rationale: str | 
 
 
 def _prompt(student: StudentConfig, answer: str) -> str:
-    return student.rationale_prompt if has_steps(parse_rationale(answer).steps) else student.direct_prompt
+    return student.rationale_prompt if parse_rationale(answer).whole else student.direct_prompt

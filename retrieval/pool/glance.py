@@ -6,7 +6,7 @@ from pathlib import Path
 
 from retrieval.errors import PoolError
 from retrieval.pool.formats import PoolRow, read_pool
-from retrieval.pool.rationale import has_steps, parse_rationale
+from retrieval.pool.rationale import parse_rationale
 from retrieval.reading.records import SetAside
 from retrieval.reading.understood import Columns, no_picture_words, or_none, set_aside_words, some_of
 
@@ -26,7 +26,7 @@ def glance(path: Path, images: Path | None, anywhere: bool = False, most: int = 
             continue
         samples += 1
         pictures += bool(row.images)
-        steps += has_steps(parse_rationale(row.turns[-1].answer).steps)
+        steps += parse_rationale(row.turns[-1].answer).whole
         columns.add(row.columns, row.used, row.picture_like)
     if not samples:
         none = f"none of its first {len(aside):,} records is a sample"

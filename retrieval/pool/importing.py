@@ -25,7 +25,7 @@ from filelock import FileLock
 from retrieval.errors import DataError, PoolError, first_line
 from retrieval.pool.formats import PoolRow, id_key, read_pool
 from retrieval.pool.images import Fingerprint, ImageStore
-from retrieval.pool.rationale import has_steps, parse_rationale
+from retrieval.pool.rationale import parse_rationale
 from retrieval.reading.records import SetAside
 from retrieval.reading.sources import image_folder, record_files
 from retrieval.reading.understood import Columns
@@ -293,7 +293,7 @@ def _write_part(folder: Path, part: int, kept: list[_Kept], aside: list[SetAside
         "records": len(kept) + len(rows),
         "samples": len(kept),
         "pictures": sum(bool(each.prints) for each in kept),
-        "steps": sum(has_steps(parse_rationale(each.row.turns[-1].answer).steps) for each in kept),
+        "steps": sum(parse_rationale(each.row.turns[-1].answer).whole for each in kept),
         "columns": list(columns),
         "picture_like": list(like),
         "used": sorted(frozenset().union(*(each.row.used for each in kept))),

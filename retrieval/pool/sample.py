@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from retrieval.pool.rationale import has_steps, parse_rationale
+from retrieval.pool.rationale import parse_rationale
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +30,5 @@ class Sample:
 
     @property
     def has_steps(self) -> bool:
-        """Whether the last answer is a rationale of two steps or more; such samples are selected before others."""
-        return has_steps(parse_rationale(self.turns[-1].answer).steps)
+        """Whether the last answer is a whole rationale (steps and a final answer); such samples are selected before others."""
+        return parse_rationale(self.turns[-1].answer).whole
