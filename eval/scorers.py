@@ -8,7 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from eval.normalise import Number, plain, read_choice, read_number, vqa_form
+from eval.choices import read_choice, without_lead
+from eval.markup import unmarked
+from eval.normalise import plain, vqa_form
+from eval.numbers import Number, read_number
 from eval.task import Item
 from retrieval.errors import ConfigError, DataError
 from retrieval.modules import find_callable
@@ -50,12 +53,20 @@ class _RuleScorer(NamedTuple):
 
 def exact(item: Item, final: str) -> bool:
     """The canonical gold answer; case, spaces and punctuation at the ends do not count."""
-    return plain(final) == plain(item.answers[0])
+    return _same(final, item.answers[0])
 
 
 def any_of(item: Item, final: str) -> bool:
     """`exact`, with any of the gold answers."""
-    return plain(final) in {plain(gold) for gold in item.answers}
+    return any(_same(final, gold) for gold in item.answers)
+
+
+def _same(final: str, gold: str) -> bool:
+    """Whether an answer is a gold one, or is so once both are without LaTeX, Markdown and “The answer is”."""
+    if plain(final) == plain(gold):
+        return True
+    said, wanted = plain(unmarked(final)), plain(unmarked(gold))
+    return wanted in (said, without_lead(said))
 
 
 def choice(item: Item, final: str) -> bool:
@@ -69,7 +80,8 @@ def vqa(item: Item, final: str) -> bool:
     VQA's soft accuracy min(1, n/3) is then at least a half, which is what counts as right here. Otherwise any gold
     answer will do."""
     counts = Counter(vqa_form(gold) for gold in item.answers)
-    return counts[vqa_form(final)] >= (2 if _annotators(item) else 1)
+    said = plain(unmarked(final))
+    return max(counts[vqa_form(text)] for text in (final, said, without_lead(said))) >= (2 if _annotators(item) else 1)
 
 
 def number(item: Item, final: str, tolerance: float) -> bool:
@@ -79,23 +91,24 @@ def number(item: Item, final: str, tolerance: float) -> bool:
     return found is not None and any(_close(found, gold, tolerance) for gold in item.answers)
 
 
-def _close(found: Number, gold: str, tolerance: float) -> bool:
-    wanted = read_number(gold)
+def _close(found: Number, answer: str, tolerance: float) -> bool:
+    wanted = read_number(answer)
     if wanted is None:
         return False
-    if gold.strip().isdigit() and len(gold.strip()) == 4 and 1000 <= wanted.value <= 2100:
+    if answer.strip().isdigit() and len(answer.strip()) == 4 and 1000 <= wanted.value <= 2100:
         return found.value == wanted.value
-    values = {found.value}
+    values = {found.value, found.value if found.scaled is None or wanted.scaled is not None else found.scaled}
     if found.percent and not wanted.percent:
         values.add(found.value / 100)
     if wanted.percent and not found.percent:
         values.add(found.value * 100)
-    return any(abs(value - wanted.value) <= tolerance * abs(wanted.value) + 1e-12 for value in values)
+    golds = {wanted.value, wanted.value if wanted.scaled is None or found.scaled is not None else wanted.scaled}
+    return any(abs(value - gold) <= tolerance * abs(gold) + 1e-12 for value in values for gold in golds)
 
 
 def teacher(item: Item, final: str) -> bool | None:
     """Right if it is one of the gold answers word for word; all else the teacher judges."""
-    return True if any_of(item, final) else None
+    return True if plain(final) in {plain(gold) for gold in item.answers} else None
 
 
 def _annotators(item: Item) -> bool:

@@ -17,7 +17,7 @@ from agent.student.engine import Request, Student, prompt_for
 from agent.teacher.asked import Asked, Fault
 from agent.teacher.client import Teacher
 from eval.answers import Answer
-from eval.normalise import read_choice
+from eval.choices import read_choice
 from eval.task import Item
 from retrieval.errors import TeacherError
 from retrieval.pool.rationale import write_rationale
