@@ -80,7 +80,7 @@ WRAPS = [
 ]
 
 
-@given(st.sampled_from("ABCD"), st.lists(st.sampled_from(WRAPS), max_size=3))
+@given(st.sampled_from("ABCD"), st.lists(st.sampled_from(WRAPS), max_size=3, unique=True))
 def test_a_letter_is_read_whatever_it_is_wrapped_in(letter: str, wraps: list[str]) -> None:
     said = letter
     for wrap in wraps:
