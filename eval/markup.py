@@ -43,7 +43,7 @@ def unmarked(text: str) -> str:
         text = _TAGS.sub("", text).replace("{,}", ",")
         if "\\" in text or "$" in text:
             text = _FORMULA.sub(lambda match: next(group for group in match.groups() if group is not None), text)
-            text = _FRACTION.sub(r"\1/\2", text)
+            text = _FRACTION.sub(r" \1/\2", text)
             text = _WRAPPED.sub(r"\1", text)
             for pattern, sign in _SIGNS:
                 text = re.sub(pattern, sign, text)

@@ -44,9 +44,9 @@ _SPACED = "|".join(sorted((word for word in _SUFFIXES if word not in "千万萬�
 #: Before the sign: a letter would make of the figure a part of a name, but not where words are written without spaces.
 _BEGINS = r"(?<![^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])(?<!\.)"
 _DIGITS = re.compile(
-    rf"{_BEGINS}(?P<sign>[-+−]?)[$€£¥₹]?\s?"
+    rf"{_BEGINS}(?P<sign>[-+−]?|(?i:minus|negative)\s)[$€£¥₹]?\s?"
     r"(?:(?:(?P<whole>\d+)\s+)?(?P<over>\d+)\s?/\s?(?P<under>\d+)(?![\d./])"
-    r"|(?P<plain>\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,}"  # 1.234,5 and 1.234.567
+    r"|(?P<plain>\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,}"  # 1.234,5 and 1.234.567
     r"|(?:\d{1,3}(?:[,'’\u00a0\u202f]\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
     r"(?P<comma>,(?:\d{1,2}|\d{4,})(?![\d,]))?"  # 3,14
     r"(?:[eE](?P<exponent>[-+]?\d{1,2})(?!\w)|\s?[×x*·]\s?10\s?\^\s?[({]?(?P<power>[-+−]?\d{1,2})[)}]?)?)"
@@ -123,7 +123,7 @@ def _value(match: re.Match[str]) -> float | None:
             return None
         value = figure * 10.0 ** int((match["exponent"] or match["power"] or "0").replace("−", "-"))
     value *= _SUFFIXES[match["scale"].lower()] if match["scale"] else 1
-    return (-value if match["sign"] in ("-", "−") else value) if math.isfinite(value) else None
+    return (-value if match["sign"].strip() not in ("", "+") else value) if math.isfinite(value) else None
 
 
 def _plain_value(plain: str, comma: str) -> float | None:
