@@ -118,7 +118,7 @@ def start(config: RunConfig, path: Path, if_exists: IfExists, as_json: bool, aga
         ending = asyncio.run(drive(config, path, if_exists, reporter))
     except (KeyboardInterrupt, asyncio.CancelledError):
         reporter.say(escape(f"stopped; go on with: {again}"))
-        raise
+        return 130
     found = summary(path)
     if as_json:
         print(json.dumps(found))
