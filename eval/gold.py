@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Literal, NamedTuple
 
-from eval.normalise import plain, read_choice
+from eval.choices import read_choice
+from eval.normalise import plain
 from retrieval.errors import DataError
 from retrieval.reading.cells import Choices, short
 from retrieval.reading.chats import UnusableError

@@ -8,7 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from eval.normalise import Number, plain, read_choice, read_number, vqa_form
+from eval.choices import read_choice
+from eval.markup import unwrap
+from eval.normalise import plain, vqa_form
+from eval.numbers import Number, read_number
+from eval.option_letters import readable
+from eval.phrases import STATED
 from eval.task import Item
 from retrieval.errors import ConfigError, DataError
 from retrieval.modules import find_callable
@@ -43,24 +48,34 @@ class _RuleScorer(NamedTuple):
     rule: Rule
 
     def score(self, item: Item, final: str) -> bool | None:
-        lines = [line for line in final.strip().splitlines() if line.strip()]
         whole = any("\n" in gold for gold in item.answers) or self.name == "teacher" or ":" in self.name
-        return self.rule(item, final if whole or not lines else lines[0])
+        if whole:
+            return self.rule(item, final)
+        lines = [line for line in unwrap(final).splitlines() if line.strip()]
+        return self.rule(item, lines[0] if lines else final)
 
 
 def exact(item: Item, final: str) -> bool:
     """The canonical gold answer; case, spaces and punctuation at the ends do not count."""
-    return plain(final) == plain(item.answers[0])
+    return plain(item.answers[0]) in _forms(final, plain)
 
 
 def any_of(item: Item, final: str) -> bool:
     """`exact`, with any of the gold answers."""
-    return plain(final) in {plain(gold) for gold in item.answers}
+    return not _forms(final, plain).isdisjoint(plain(gold) for gold in item.answers)
+
+
+def _forms(final: str, form: Callable[[str], str]) -> set[str]:
+    """An answer as it stands, and without “the answer is” before it."""
+    said = readable(unwrap(final)).strip()
+    lead = STATED.match(said)
+    rest = said[lead.end() :] if lead else ""
+    return {form(final), *([form(rest)] if rest and not STATED.search(rest) else [])}
 
 
 def choice(item: Item, final: str) -> bool:
     """The choice's letter or its text."""
-    index = read_choice(final, item.choices)
+    index = read_choice(final, item.choices, item.question)
     return index is not None and item.choices[index] in item.answers
 
 
@@ -69,7 +84,7 @@ def vqa(item: Item, final: str) -> bool:
     VQA's soft accuracy min(1, n/3) is then at least a half, which is what counts as right here. Otherwise any gold
     answer will do."""
     counts = Counter(vqa_form(gold) for gold in item.answers)
-    return counts[vqa_form(final)] >= (2 if _annotators(item) else 1)
+    return max(counts[form] for form in _forms(final, vqa_form)) >= (2 if _annotators(item) else 1)
 
 
 def number(item: Item, final: str, tolerance: float) -> bool:

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval import Item, make_scorer
-from eval.normalise import plain, read_choice, read_number, vqa_form
+from eval.choices import read_choice
+from eval.normalise import plain, vqa_form
+from eval.numbers import read_number
 from retrieval.errors import ConfigError, DataError
 
 
