@@ -1,8 +1,8 @@
 """Which choice an answer names: by its letter, by its text, or by both where they agree.
 
-An answer is read by its form, not searched for letters: what leads to the letter (“the answer is”), the letter, and what may follow
-one (its text, a verdict, a reason). So “A dog”, “D'accord” and “B-52” name no letter; two letters, a denied one, doubt, and a
-letter with another choice's text name nothing.
+An answer is read by its form, not searched for letters: what leads to the letter (“the answer is”), the letter, and what
+may follow one (its text, a verdict, a reason). So “A dog”, “D'accord” and “B-52” name no letter; two letters, a denied one,
+doubt, and a letter with another choice's text name nothing.
 """
 
 import re
@@ -30,11 +30,17 @@ _LETTER_LAST = re.compile(
 )
 _SENTENCE = re.compile(r"[.!;,。；，]\s?")
 _IT_IS = re.compile(
-    r"(?:it|this|that|there)(?:['’]s| is| are) |they are |(?:es|das) (?:ist|sind) |c['’]est |ce sont |(?:es|son) |(?:это|是|它是)\s?"
+    r"(?:it|this|that|there)(?:['’]s| is| are) |they are |(?:es|das) (?:ist|sind) |c['’]est |ce sont |(?:es|son) "
+    r"|(?:это|是|它是)\s?"
 )
 _ARTICLE = re.compile(r"(?:a|an|the|der|die|das|ein|eine|le|la|les|un|une|el|los|las|una|il|lo|o|os|as|um|uma) |l['’]")
 #: Choices that are words of any sentence: they contradict a letter only where they come right behind it.
 _WORDS = {*ARTICLES, "yes", "no", "true", "false", "none", "both", "all", "other", "it", "is", "not", "in", "on", "one"}
+#: A clause behind one of these says it again: “no, it is not”.
+_YES_NO = {
+    *("yes", "no", "true", "false", "ja", "nein", "oui", "non", "sí", "si", "да", "нет", "是", "不是", "否", "はい")
+}
+_YES_NO |= {"いいえ", "نعم", "لا", "हाँ", "हां", "नहीं", "sim", "não", "sì"}
 
 
 class _Choices(NamedTuple):
@@ -123,9 +129,9 @@ def _may_follow(place: int, tail: str, marked: bool, among: _Choices) -> bool:
     tail = _OTHER_DENIED.sub(" ", tail)
     if _SIGNS_ONLY.fullmatch(tail):
         return True
-    if (join := JOIN.match(tail)) and (mark := MENTION.match(tail[join.end() :].lstrip("([ "))):
-        if _is_letter(tail[join.end() :].lstrip("([ "), mark) and among.named(tail) != place:
-            return False
+    behind = tail[join.end() :].lstrip("([ ") if (join := JOIN.match(tail)) else ""
+    if (mark := MENTION.match(behind)) and _is_letter(behind, mark) and among.named(tail) != place:
+        return False
     if right := RIGHT.match(tail):
         return not among.lettered(tail[right.end() :]) - {place}
     broken = _BREAK.match(tail)
@@ -140,29 +146,32 @@ def _agrees(place: int, rest: str, among: _Choices) -> bool:
         return named == place
     if WRONG.match(rest):
         return False
-    own = among.texts[place]
+    own = _without_article(among.texts[place])
     mentioned = among.mentioned(rest)
     if place in mentioned:
-        rest = re.sub(re.escape(_without_article(own)), " ", plain(rest), flags=re.IGNORECASE) if own else rest
-        return not among.lettered(rest.upper() if len(rest) < 4 else rest) - {place}
+        rest = re.sub(re.escape(own), " ", rest, flags=re.IGNORECASE)
+        mentioned = among.mentioned(rest) if (join := JOIN.match(rest)) and join[0].strip() else set()
     if among.lettered(rest) - {place}:
         return False
     folded = plain(rest)
-    return not any(among.texts[n] not in _WORDS or folded.startswith(among.texts[n]) for n in mentioned)
+    return not any(among.texts[n] not in _WORDS or folded.startswith(among.texts[n]) for n in mentioned - {place})
 
 
 def _by_text(core: str, among: _Choices) -> int | None:
-    """The choice named by its text with a verdict or its letter behind it."""
+    """The choice named by its text with a verdict, its letter, or a clause behind it."""
     if (last := _LETTER_LAST.fullmatch(core)) and (named := among.named(last["text"])) is not None:
         return named if among.letters.place(last["letter"]) == named else None
-    for verdict in RIGHT.finditer(core):
-        if not core[verdict.end() :].strip(" .!。") and verdict.start():
-            return among.named(core[: verdict.start()])
+    verdicts = [*RIGHT.finditer(core)][-1:]
+    if verdicts and verdicts[0].start() and not core[verdicts[0].end() :].strip(" .!。"):
+        return among.named(core[: verdicts[0].start()])
+    head, _, rest = core.replace("，", ",").replace("、", ",").partition(",")
+    if plain(head) in _YES_NO and (named := among.named(head)) is not None:
+        return named if _agrees(named, rest, among) else None
     return None
 
 
 def _is_letter(text: str, mark: re.Match[str]) -> bool:
-    """Whether a letter that stands alone is meant as one: not the articles A and a, the pronoun I, or a small letter in a sentence."""
+    """Whether a letter that stands alone is meant as one: not an article, the pronoun I, or a small letter in a sentence."""
     letter, behind = mark[1], text[mark.end() : mark.end() + 2]
     if letter in "AaI":
         return not re.match(r"[ '’][^\W\d_A-Z]", behind)

@@ -1,7 +1,7 @@
 r"""What a text says once its markup is taken off: LaTeX, Markdown, tags, JSON.
 
-`\boxed{B}`, `**B**`, `$B$`, `<answer>B</answer>` and `{"answer": "B"}` say B. Only what is known is taken off; an unknown command, a
-tag without its end or a lone dollar sign stay as they are. All of it takes time in proportion to the text.
+`\boxed{B}`, `**B**`, `$B$`, `<answer>B</answer>` and `{"answer": "B"}` say B. Only what is known is taken off; an unknown
+command, a tag without its end or a lone dollar sign stay as they are. All of it takes time in proportion to the text.
 """
 
 import json
@@ -80,8 +80,8 @@ _KEYS = ("answer", "final_answer", "final answer", "choice", "option", "predicti
 
 
 def unwrap(text: str) -> str:
-    r"""The text without its markup. What a text puts into a box (`\boxed`, `<answer>`, the answer of a JSON object) is all it says,
-    unless two boxes say different things; a text that is nothing but markup stays as it is."""
+    r"""The text without its markup. What a text puts into a box (`\boxed`, `<answer>`, the answer of a JSON object) is all it
+    says, unless two boxes say different things; a text that is nothing but markup stays as it is."""
     if not _MARKS.search(text):
         return text
     said = _INVISIBLE.sub("", text)

@@ -18,7 +18,8 @@ TENS = {
     for value, word in enumerate(("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"), 2)
 }
 ENGLISH_SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
-#: Scale words that stand behind digits. Those that differ by language (German Billion, Spanish billón) only in a form of one language.
+#: Scale words that stand behind digits; those that differ by language (German Billion, Spanish billón) only in a form that one
+#: language has.
 SCALES = {
     **ENGLISH_SCALES,
     **{"hundred": 1e2, "thousands": 1e3, "millions": 1e6, "bn": 1e9, "mn": 1e6, "tn": 1e12},
@@ -61,7 +62,10 @@ def _compounds(small: str, tens: str, joined: str) -> dict[str, int]:
 
 
 def _german() -> dict[str, int]:
-    small = ". . zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn achtzehn neunzehn"
+    small = (
+        ". . zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn "
+        "achtzehn neunzehn"
+    )
     table = _compounds(small, "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig", "{one}und{tens}")
     table |= {f"einund{word}": value + 1 for word, value in table.items() if value in range(20, 100, 10)}
     hundreds = {"": 100, "ein": 100, "zwei": 200, "drei": 300, "vier": 400, "fünf": 500, "sechs": 600, "sieben": 700}
@@ -70,7 +74,10 @@ def _german() -> dict[str, int]:
 
 
 def _french() -> dict[str, int]:
-    small = "zéro . deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize dix-sept dix-huit dix-neuf"
+    small = (
+        "zéro . deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize dix-sept dix-huit "
+        "dix-neuf"
+    )
     words = small.split()
     table = _compounds(small, "vingt trente quarante cinquante soixante", "{tens}-{one}")
     table |= {f"{word} et un": value + 1 for word, value in table.items() if value in range(20, 70, 10)}
@@ -80,7 +87,10 @@ def _french() -> dict[str, int]:
 
 
 def _spanish() -> dict[str, int]:
-    small = "cero . dos tres cuatro cinco seis siete ocho nueve diez . doce trece catorce quince dieciséis diecisiete dieciocho diecinueve"
+    small = (
+        "cero . dos tres cuatro cinco seis siete ocho nueve diez . doce trece catorce quince dieciséis diecisiete "
+        "dieciocho diecinueve"
+    )
     words = [*small.split()[2:10]]
     table = _compounds(small, "veinte treinta cuarenta cincuenta sesenta setenta ochenta noventa", "{tens} y {one}")
     table |= {f"veinti{word}": 22 + n for n, word in enumerate(words)} | {"veintiuno": 21, "veintiún": 21, "cien": 100}
@@ -217,11 +227,11 @@ _DIGITS = {char: value for value, char in enumerate("零一二三四五六七八
 _UNITS = {"十": 10, "百": 100, "千": 1000}
 _MYRIADS = {"万": 1e4, "萬": 1e4, "億": 1e8, "亿": 1e8, "兆": 1e12}
 #: A numeral with at least one Chinese character, digits among them or not.
-CHINESE = r"(?:\d[\d,.]*)?[零〇一二三四五六七八九两兩十百千万萬億亿兆](?:[零〇一二三四五六七八九两兩十百千万萬億亿兆]|\d[\d,.]*)*"
+CHINESE = r"(?:\d[\d,.]{0,30})?[零〇一二三四五六七八九两兩十百千万萬億亿兆](?:[零〇一二三四五六七八九两兩十百千万萬億亿兆]|\d[\d,.]{0,30})*"
 
 
 def chinese(numeral: str) -> float | None:
-    """The value of a Chinese or Japanese numeral: 三百二十五, 3万5千, 1.2億, 二〇二四; None where it is not one number (三四, 三 or 四)."""
+    """The value of a Chinese or Japanese numeral: 三百二十五, 3万5千, 1.2億, 二〇二四; None where it is not one (三四)."""
     if all(char in _DIGITS for char in numeral):
         if len(numeral) > 1 and len(numeral) != 4 and not set(numeral) & set("〇零"):
             return None

@@ -78,19 +78,22 @@ _FRACTIONS |= {"fourth": 4, "fourths": 4, "sixth": 6, "sixths": 6, "eighth": 8, 
 _VAGUE = {"few", "several", "some", "many", "couple", "dozens", "hundreds", "thousands", "millions", "billions"}
 #: Before “one”, these leave it a number; others make it a pronoun: “the red one”.
 _BEFORE_ONE = {"is", "are", "only", "just", "exactly", "about", "approximately", "there", "see", "least", "be", "s"}
-_JOINS = {"oder", "ou", "o", "u", "y", "e", "et", "und", "и", "или", "bis", "à", "pas", "أو", "या", "und", "vel"}
-_COUNTED = "个個只隻条條张張本匹人名位台辆輛颗顆块塊歳岁元円圆度米厘公斤克里年天日时時分秒つ枚頭羽件层層次朵片杯瓶把种種棵座所家架艘根倍冊足回階です"
+_JOINS = {"oder", "ou", "o", "u", "y", "e", "et", "und", "и", "или", "bis", "à", "pas", "أو", "या", "vel"}
+_COUNTED = (
+    "个個只隻条條张張本匹人名位台辆輛颗顆块塊歳岁元円圆度米厘公斤克里年天日时時分秒つ"
+    "枚頭羽件层層次朵片杯瓶把种種棵座所家架艘根倍冊足回階です"
+)
 _CHINESE = re.compile(
     rf"(?P<under>{CHINESE}|\d+)分[之の](?P<over>{CHINESE}|\d+)|(?P<one>{CHINESE})(?:[点點](?P<point>[〇零一二三四五六七八九]+))?"
 )
 
 
 def read_number(text: str) -> Number | None:
-    """The one number that a text holds, in digits (of any script; thousands separators, fractions, powers of ten, scales, percent, a
-    unit behind it) or else in words.
+    """The one number that a text holds, in digits (of any script; thousands separators, fractions, powers of ten, scales,
+    percent, a unit behind it) or else in words.
 
-    None if it holds none or several, if it gives a bound (“more than 5”), denies it, or is in doubt. Where the text states an answer
-    (“the answer is 5”) or ends an equation, that is read.
+    None if it holds none or several, if it gives a bound (“more than 5”), denies it, or is in doubt. Where the text states an
+    answer (“the answer is 5”) or ends an equation, that is read.
     """
     said = _digits_alike(unwrap(text))
     if not said or hedges(said):
@@ -214,7 +217,7 @@ def _english(words: list[str], known: list[bool]) -> Number | None:
     before, behind = words[:start], words[end:]
     value = english(words[start:end])
     sign = -1 if before[-1:] in (["minus"], ["negative"]) else 1
-    pronoun = words[start:end] == ["one"] and (bool(before) and before[-1] not in _BEFORE_ONE or behind[:1] == ["of"])
+    pronoun = words[start:end] == ["one"] and ((bool(before) and before[-1] not in _BEFORE_ONE) or behind[:1] == ["of"])
     if value is None or pronoun or set(before) & _VAGUE or _bounded(" ".join(before), " ".join(behind)):
         return None
     if "not" in before or set(behind) & _VAGUE:

@@ -1,8 +1,8 @@
 """The letters that choices go by: A B C D, and those of other scripts.
 
 Choices are shown with Latin letters, so a letter of another script names a choice only if it can name but one: Б is the second
-choice, but В may be the third or, looking like B, the second. Where the question shows its choices by letters of that script, they
-are meant.
+choice, but В may be the third or, looking like B, the second. Where the question shows its choices by letters of that script,
+they are meant.
 """
 
 import re
@@ -50,8 +50,9 @@ _SCRIPTS = (
     ("甲乙丙丁戊己", "甲乙丙丁戊己"),
     (_PRIVATE, _PRIVATE),
 )
-#: One letter that stands alone: no letter of its script beside it, no apostrophe or hyphen that makes a word of it (D'accord, B-52).
+#: One letter that stands alone: no letter of its script beside it.
 LETTER = "(?:" + "|".join(f"(?<![{beside}])[{letters}](?![{beside}])" for letters, beside in _SCRIPTS) + ")"
+# Nor an apostrophe or hyphen that makes a word of it (D'accord, B-52).
 _ALONE = LETTER + r"(?![’'‘][^\W\d_]|[-‐‑]\w|[_^#]|\+\+)"
 _SHOWN = re.compile(r"(?:^|(?<=[\s(\[（]))(" + LETTER + r")(?=[.):、\]）．])", re.MULTILINE)
 MENTION = re.compile(r"(?<![-‐'’_&+#])(" + _ALONE + ")")

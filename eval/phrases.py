@@ -16,7 +16,8 @@ _STATED = {
         (?:\s+(?:ist|lautet|wäre)\b\s*[:]?\s*|{_COLON})""",
     "fr": rf"""(?:la\s+)?(?:bonne\s+)?(?:réponse|reponse|solution|option)(?:\s+(?:finale|correcte|exacte))?
         (?:\s+(?:est|serait)\b\s*[:]?\s*|{_COLON})""",
-    "es": rf"""(?:la\s+)?(?:respuesta|opción|opcion|solución)(?:\s+(?:final|correcta))?(?:\s+(?:es|sería)\b\s*[:]?\s*|{_COLON})""",
+    "es": rf"""(?:la\s+)?(?:respuesta|opción|opcion|solución)(?:\s+(?:final|correcta))?
+        (?:\s+(?:es|sería)\b\s*[:]?\s*|{_COLON})""",
     "it": rf"(?:la\s+)?(?:risposta|opzione|soluzione)(?:\s+(?:finale|corretta|giusta))?(?:\s+è\b\s*[:]?\s*|{_COLON})",
     "pt": rf"(?:a\s+)?(?:resposta|opção|alternativa)(?:\s+(?:final|correta|certa))?(?:\s+é\b\s*[:]?\s*|{_COLON})",
     "nl": rf"(?:het\s+)?(?:(?:juiste|goede)\s+)?antwoord(?:\s+is\b\s*[:]?\s*|{_COLON})",

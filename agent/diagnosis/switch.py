@@ -17,7 +17,7 @@ from agent.student.engine import Request, Student, prompt_for
 from agent.teacher.asked import Asked, Fault
 from agent.teacher.client import Teacher
 from eval.answers import Answer
-from eval.normalise import read_choice
+from eval.choices import read_choice
 from eval.task import Item
 from retrieval.errors import TeacherError
 from retrieval.pool.rationale import write_rationale
@@ -157,7 +157,7 @@ def candidates_of(item: Item, answer: Answer) -> tuple[str, str]:
     """The wrong answer and the gold one. With choices both are texts of choices: a letter beside a text would be
     compared by its form."""
     final = answer.final or ""
-    chosen = read_choice(final, item.choices)
+    chosen = read_choice(final, item.choices, item.question)
     return (final if chosen is None else item.choices[chosen], item.answers[0])
 
 

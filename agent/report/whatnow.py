@@ -7,7 +7,8 @@ from agent.report.fetched import Shares, shares_of
 from agent.report.kept import Shown, marks, shown_round
 from agent.run import wording
 from agent.run.reading import RoundRecords, Row, RunRecords
-from eval.normalise import plain, read_choice
+from eval.choices import read_choice
+from eval.normalise import plain
 from eval.statistics import compare, least_gain
 
 #: Up to so many different gold answers, and as many items to each at least, the golds are taken for a closed set.
