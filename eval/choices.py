@@ -15,7 +15,7 @@ from eval.option_letters import LETTER, MENTION, Letters, letters_of, readable
 from eval.phrases import BUT, JOIN, LEAD, NOT, REASON, RIGHT, STATED, WRONG, after, hedges
 
 _FIRST = re.compile(
-    rf"\s*(?P<open>[(\[{{（【「『<\"'“‘«*_]*)\s?(?P<letter>{LETTER})(?P<close>\s?[)\]}}）】」』>\"'”’»*_]+)?"
+    rf"\s*(?P<open>[(\[{{（【「『<\"'“„‚‘«*_]*)\s?(?P<letter>{LETTER})(?P<close>\s?[)\]}}）】」』>\"'”“’»*_]+)?"
 )
 #: What may follow a letter: a dot or comma and a space, a dash between spaces, an opening bracket.
 _BREAK = re.compile(r"\s?(?:[.,](?=\s|$|[^\x00-\x7f])|[):;!?。、，；：！？]|\s[-–](?=\s)|—|(?=[(\[]))|\s[-–](?=\s)")
@@ -33,6 +33,11 @@ _IT_IS = re.compile(
     r"(?:it|this|that|there)(?:['’]s| is| are) |they are |(?:es|das) (?:ist|sind) |c['’]est |ce sont |(?:es|son) "
     r"|(?:это|是|它是)\s?"
 )
+#: Emoji and arrows that lead to an answer, and those that cross one out.
+_PICTURES = re.compile(
+    "^[\u2190-\u21ff\u2300-\u2426\u2500-\u2775\u2794-\u27bf\u2b00-\u2bff\ufe0f\U0001f18e-\U0001faff\\s]+"
+)
+_CROSSED = re.compile("[✗✘❌✖❎🚫⛔👎]")
 _ARTICLE = re.compile(r"(?:a|an|the|der|die|das|ein|eine|le|la|les|un|une|el|los|las|una|il|lo|o|os|as|um|uma) |l['’]")
 #: Choices that are words of any sentence: they contradict a letter only where they come right behind it.
 _WORDS = {*ARTICLES, "yes", "no", "true", "false", "none", "both", "all", "other", "it", "is", "not", "in", "on", "one"}
@@ -79,8 +84,9 @@ def read_choice(text: str, choices: Sequence[str], question: str = "") -> int | 
     among = _Choices(tuple(plain(choice) if choice else "" for choice in choices), letters_of(question, len(choices)))
     if (folded := plain(text)) and folded in among.texts:
         return among.texts.index(folded)
-    said = " ".join(readable(unwrap(text)).split())
-    if not said or _in_doubt(said, among):
+    shown = " ".join(readable(unwrap(text)).split())
+    said = _PICTURES.sub("", shown)
+    if not said or _CROSSED.search(shown) or _in_doubt(said, among):
         return None
     marks = list(STATED.finditer(said))
     starts = [0, *(mark.end() for mark in marks)]
@@ -116,7 +122,7 @@ def _read(text: str, among: _Choices, stated: bool, denied: bool = False) -> int
     place = among.letters.place(first["letter"]) if first else None
     if first is None or place is None:
         return _by_text(core, among)
-    quoted = set(first["close"] or "") & set("'\"”’»") and not first["open"]
+    quoted = set(first["close"] or "") & set("'\"”“’»") and not first["open"]
     marked = bool(first["open"] or (first["close"] and not quoted))
     tail = core[first.start("close") if quoted else first.end() :]
     if first["letter"].islower() and not (marked or stated or start or _BREAK.match(tail) or not tail.strip()):
@@ -173,10 +179,10 @@ def _by_text(core: str, among: _Choices) -> int | None:
 def _is_letter(text: str, mark: re.Match[str]) -> bool:
     """Whether a letter that stands alone is meant as one: not an article, the pronoun I, or a small letter in a sentence."""
     letter, behind = mark[1], text[mark.end() : mark.end() + 2]
-    if letter in "AaI":
+    if letter in "AaIАа":
         return not re.match(r"[ '’][^\W\d_A-Z]", behind)
     bracketed = text[mark.start() - 1 : mark.start()] in ("(", "[") or behind[:1] in (")", "]")
-    return not (letter.isascii() and letter.islower()) or bracketed or not behind.strip(" .!?")
+    return not letter.islower() or bracketed or not behind.strip(" .!?")
 
 
 def _holds(text: str, part: str) -> bool:

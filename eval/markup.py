@@ -65,7 +65,7 @@ _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[\w-]*[ \t]*$", re.MULTILINE)
 _LINE_START = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|(?:>|[-*•])[ \t]+(?=[^\s\d]))", re.MULTILINE)
 _STARS = re.compile(r"(?<![A-Za-z0-9*])\*{1,3}([^*\s](?:[^*\n]*[^*\s])?)\*{1,3}(?![A-Za-z0-9*])")
 _UNDERSCORES = re.compile(r"(?<![A-Za-z0-9_])_{1,3}([^_\s](?:[^_\n]*[^_\s])?)_{1,3}(?![A-Za-z0-9_])")
-_CODE = re.compile(r"`+([^`\n]+)`+")
+_CODE = re.compile(r"(?<!`)`+([^`\n]+)`+")
 # Pandoc's rule: no space inside the dollars, no digit behind them; so “$5 to $6” are prices.
 _MATH = re.compile(r"\$\$([^$]+)\$\$|\$(?!\s)([^$\n]*[^$\s])\$(?!\d)")
 _STYLE_TAG = re.compile(

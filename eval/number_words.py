@@ -226,8 +226,9 @@ def _below_thousand(words: list[str], first: bool, alone: bool) -> int | None:
 _DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
 _UNITS = {"十": 10, "百": 100, "千": 1000}
 _MYRIADS = {"万": 1e4, "萬": 1e4, "億": 1e8, "亿": 1e8, "兆": 1e12}
-#: A numeral with at least one Chinese character, digits among them or not.
-CHINESE = r"(?:\d[\d,.]{0,30})?[零〇一二三四五六七八九两兩十百千万萬億亿兆](?:[零〇一二三四五六七八九两兩十百千万萬億亿兆]|\d[\d,.]{0,30})*"
+_CHARS = "零〇一二三四五六七八九两兩十百千万萬億亿兆"
+#: A numeral with at least one Chinese character, digits among them or not; of bounded length, since it is searched for.
+CHINESE = rf"(?:\d[\d,.]{{0,30}})?[{_CHARS}](?:[{_CHARS}]|\d[\d,.]{{0,30}}){{0,30}}"
 
 
 def chinese(numeral: str) -> float | None:

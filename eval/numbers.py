@@ -84,7 +84,7 @@ _COUNTED = (
     "枚頭羽件层層次朵片杯瓶把种種棵座所家架艘根倍冊足回階です"
 )
 _CHINESE = re.compile(
-    rf"(?P<under>{CHINESE}|\d+)分[之の](?P<over>{CHINESE}|\d+)|(?P<one>{CHINESE})(?:[点點](?P<point>[〇零一二三四五六七八九]+))?"
+    rf"(?P<under>{CHINESE}|(?<!\d)\d{{1,9}})分[之の](?P<over>{CHINESE}|\d{{1,9}}(?!\d))|(?P<one>{CHINESE})(?:[点點](?P<point>[〇零一二三四五六七八九]+))?"
 )
 
 
@@ -130,7 +130,7 @@ def _statement(text: str) -> Number | None:
         text = right
     if _BEYOND.search(text) or _DECADE.search(text):
         return None
-    number = _chinese(text) if re.search(CHINESE, text) else None
+    number = _chinese(text) if _CHINESE.search(text) else None
     return number or (
         None if re.search(CHINESE, text) and re.search(rf"\d\s?(?:{CHINESE})|(?:{CHINESE})\d", text) else _western(text)
     )

@@ -38,8 +38,8 @@ _KEPT = {ord(sign): 0xE000 + n for n, sign in enumerate(_CIRCLED)} | {
 _PRIVATE = "".join(chr(0xE000 + n) for n in range(len(_CIRCLED)))
 _SCRIPTS = (
     ("A-Za-z", "A-Za-z0-9À-ɏ"),
-    ("А-ИК", "Ѐ-ӿ"),
-    ("Α-Ω", "Ͱ-Ͽ"),
+    ("А-ИКМНОРСТХа-икмнорстх", "Ѐ-ӿ"),
+    ("Α-Ωα-ω", "Ͱ-Ͽ"),
     ("א-ח", "\u0590-\u05ff"),
     ("أابجدهوزتثحخ", "\u0600-\u06ff"),
     ("कखगघङचअबसद", "\u0900-\u097f"),

@@ -69,8 +69,8 @@ RIGHT = re.compile(
 #: Begins a reason; what follows is no part of the answer.
 REASON = re.compile(
     r"""(?<![A-Za-zÀ-ɏ])(?:because|since|due\s+to|given\s+that|as\s+(?:the|it|this|that|they|there|we)
-    |weil|denn|da\s+(?:der|die|das|es|sie|er|dies|man)|parce\s+qu|puisqu|car\s+(?:il|elle|le|la|les|l['’]|c['’]|on|ce|cela|un|une)
-    |porque|ya\s+que|perché|poiché|omdat|ponieważ)(?![A-Za-zÀ-ɏ])(?:['’]|e\b)?|(?<![Ѐ-ӿ])(?:потому|так\s+как|поскольку)(?![Ѐ-ӿ])
+    |weil|denn|da\s+(?:der|die|das|es|sie|er|dies|man)|(?:parce\s+qu|puisqu)(?:e|(?=['’]))|car\s+(?:il|elle|le|la|les|l['’]|c['’]|on|ce|cela|un|une)
+    |porque|ya\s+que|perché|poiché|omdat|ponieważ)(?![A-Za-zÀ-ɏ])|(?<![Ѐ-ӿ])(?:потому|так\s+как|поскольку)(?![Ѐ-ӿ])
     |因为|因為|由于|由於|理由|原因|なぜなら|왜냐하면|لأن|क्योंकि""",
     re.IGNORECASE | re.VERBOSE,
 )
