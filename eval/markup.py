@@ -12,6 +12,8 @@ _MARKS = re.compile(r"[\\$*_`#<>{•\-\u200b-\u200f\u202a-\u202e\u2060-\u2069\uf
 _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 #: Braces deeper than this are text.
 _DEEPEST = 40
+#: Markup in markup is taken off so often.
+_ROUNDS = 8
 #: Characters of a JSON answer; a longer text is one.
 _LONGEST_JSON = 1 << 14
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\^\{|[{}]|[^\\{}^]+|\^|\\", re.DOTALL)
@@ -85,15 +87,21 @@ def unwrap(text: str) -> str:
     if not _MARKS.search(text):
         return text
     said = _INVISIBLE.sub("", text)
-    said = _of_json(said)
-    said = _one_of(
-        [match["said"] or match["glm"] for match in _ANSWER_TAG.finditer(said)], _ANSWER_TAG.sub(_inside, said)
-    )
+    for _ in range(_ROUNDS):  # bold in tags, tags in boxes
+        before, said = said, _unwrap_once(said)
+        if said == before:
+            break
+    return said if said.strip() else text
+
+
+def _unwrap_once(text: str) -> str:
+    said = _of_json(text)
+    boxes = [_inside(match) for match in _ANSWER_TAG.finditer(said)]
+    said = _one_of(boxes, _ANSWER_TAG.sub(_inside, said))
     if "\\" in said or "^{" in said or "{,}" in said:
         said, boxes = _latex(said)
         said = _one_of(boxes, said)
-    said = _markdown(said)
-    return said if said.strip() else text
+    return _markdown(said)
 
 
 def _inside(match: re.Match[str]) -> str:
@@ -122,10 +130,10 @@ def _markdown(text: str) -> str:
     text = _LINE_START.sub("", _FENCE.sub("", text))
     text = _CODE.sub(r"\1", text)
     text = _MATH.sub(lambda match: match[1] or match[2], text)
-    for _ in range(2):  # bold in italics, tags in tags
-        text = _UNDERSCORES.sub(r"\1", _STARS.sub(r"\1", text))
-        text = _STYLE_TAG.sub(r"\2", text)
-    return text
+    if (bare := text.strip()).startswith("$") and bare.endswith("$") and bare.count("$") == 2 and bare[1:-1].strip():
+        text = bare[1:-1]
+    text = _UNDERSCORES.sub(r"\1", _STARS.sub(r"\1", text))
+    return _STYLE_TAG.sub(r"\2", text)
 
 
 class _Frame:

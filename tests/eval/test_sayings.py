@@ -96,7 +96,6 @@ WRAPPINGS: list[Callable[[str], str]] = [
     lambda text: f"<b>{text}</b>",
     lambda text: f"({text})",
     lambda text: f"[{text}]",
-    lambda text: f" {text} ",
     lambda text: f"{text}.",
 ]
 
@@ -109,7 +108,7 @@ def test_a_letter_in_any_markup_is_that_letter(letter: str, wrappings: list[Call
     assert read_choice(said, PARTS) == "ABCD".index(letter)
 
 
-@given(st.integers(0, 10**9), st.lists(st.sampled_from(WRAPPINGS[:11]), max_size=4))
+@given(st.integers(0, 10**9), st.lists(st.sampled_from(WRAPPINGS[:10]), max_size=4))
 def test_a_number_in_any_markup_is_that_number(value: int, wrappings: list[Callable[[str], str]]) -> None:
     said = str(value)
     for wrap in wrappings:
@@ -187,8 +186,8 @@ def test_any_text_is_read_without_an_error_and_unwrapped_text_alike(text: str) -
 
 #: What a long text may be made of.
 UNITS = (
-    r"a¦A ¦B, ¦(¦ ¦.¦1¦1 ¦1,¦1.¦1/¦*¦**a ¦_¦$a¦`¦\¦\frac{¦{¦}¦\boxed{B}¦\boxed{¦<b>¦<answer>B</answer>¦the answer is ¦the ¦not B ¦です"
-    r"¦三¦万 ¦one ¦hundred and ¦point ¦- ¦# ¦因为¦or ¦①¦½¦٣¦^{¦10^¦so ¦'¦5=¦screw "
+    r"a¦A ¦B, ¦(¦ ¦.¦1¦1 ¦1,¦1.¦1/¦*¦**a ¦_¦$a¦`¦\¦\frac{¦{¦}¦\boxed{B}¦\boxed{¦<b>¦<answer>B</answer>¦the answer is ¦the ¦not B "
+    r"¦です¦三¦万 ¦one ¦hundred and ¦point ¦- ¦# ¦因为¦or ¦①¦½¦٣¦^{¦10^¦so ¦'¦5=¦screw "
 )
 
 
