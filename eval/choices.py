@@ -24,6 +24,7 @@ _OTHER_DENIED = re.compile(
     rf"[(,;\s]{{0,3}}(?:(?:and|und|et|y|и)\s)?(?:rather\s+than\s+|instead\s+of\s+|{NOT.pattern})[(\[]?{LETTER}(?!\w)[)\]]{{0,2}}",
     re.IGNORECASE | re.VERBOSE,
 )
+_OTHER_TEXT_DENIED = re.compile(rf"[,(;]\s?{NOT.pattern}(?=\w)", re.IGNORECASE | re.VERBOSE)
 _LETTER_LAST = re.compile(
     rf"(?P<text>.*\w['\"”»]?)\s?[\s,:(\[-]\s?(?:option\s|choice\s|answer\s)?[(\[]?(?P<letter>{LETTER})[)\].]{{0,3}}",
     re.DOTALL,
@@ -116,7 +117,9 @@ def _read(text: str, among: _Choices, stated: bool, denied: bool = False) -> int
     core = text[start:]
     reason = REASON.search(core)
     core = core[: reason.start()] if reason else core
-    if (named := among.named(core)) is not None:
+    # “the screw, not the lid”
+    denial = _OTHER_TEXT_DENIED.search(core)
+    if (named := among.named(core[: denial.start()] if denial else core)) is not None:
         return named
     first = _FIRST.match(core)
     place = among.letters.place(first["letter"]) if first else None

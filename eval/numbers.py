@@ -78,7 +78,34 @@ _FRACTIONS |= {"fourth": 4, "fourths": 4, "sixth": 6, "sixths": 6, "eighth": 8, 
 _VAGUE = {"few", "several", "some", "many", "couple", "dozens", "hundreds", "thousands", "millions", "billions"}
 #: Before “one”, these leave it a number; others make it a pronoun: “the red one”.
 _BEFORE_ONE = {"is", "are", "only", "just", "exactly", "about", "approximately", "there", "see", "least", "be", "s"}
-_JOINS = {"oder", "ou", "o", "u", "y", "e", "et", "und", "и", "или", "bis", "à", "pas", "أو", "या", "vel"}
+_JOINS = {
+    "cent",
+    "cents",
+    "mil",
+    "demi",
+    "demie",
+    "medio",
+    "media",
+    "halb",
+    "einhalb",
+    "половиной",
+    "oder",
+    "ou",
+    "o",
+    "u",
+    "y",
+    "e",
+    "et",
+    "und",
+    "и",
+    "или",
+    "bis",
+    "à",
+    "pas",
+    "أو",
+    "या",
+    "vel",
+}
 _COUNTED = (
     "个個只隻条條张張本匹人名位台辆輛颗顆块塊歳岁元円圆度米厘公斤克里年天日时時分秒つ"
     "枚頭羽件层層次朵片杯瓶把种種棵座所家架艘根倍冊足回階です"

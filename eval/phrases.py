@@ -9,14 +9,14 @@ import re
 _COLON = r"\s*[:=]\s*"
 #: By language, what states an answer: what follows it is the answer.
 _STATED = {
-    "en": rf"""(?:(?:the|my|our)\s+)?(?:(?:final|correct|right|best|most\s+likely)\s+)?(?:answer|option|choice)
+    "en": rf"""(?:(?:the|my|our)\s+)?(?:(?:final|correct|right|best|most\s+likely)\s+)?(?:answer|ans\.?|option|choice)
         (?:\s+to\s+(?:the|this)\s+question)?
-        (?:\s+(?:is|was|would\s+be|must\s+be|should\s+be|has\s+to\s+be)\b\s*[:]?\s*|{_COLON})""",
+        (?:\s+(?:is|was|would\s+be|must\s+be|should\s+be|has\s+to\s+be)\b\s*[:]?\s*|['’]s\s+|{_COLON})""",
     "de": rf"""(?:(?:die|meine)\s+)?(?:(?:richtige|korrekte|endgültige|beste)\s+)?(?:antwort|lösung|option)
         (?:\s+(?:ist|lautet|wäre)\b\s*[:]?\s*|{_COLON})""",
     "fr": rf"""(?:la\s+)?(?:bonne\s+)?(?:réponse|reponse|solution|option)(?:\s+(?:finale|correcte|exacte))?
         (?:\s+(?:est|serait)\b\s*[:]?\s*|{_COLON})""",
-    "es": rf"""(?:la\s+)?(?:respuesta|opción|opcion|solución)(?:\s+(?:final|correcta))?
+    "es": rf"""(?:la\s+)?(?:respuesta|opción|opcion|solución|alternativa)(?:\s+(?:final|correcta))?
         (?:\s+(?:es|sería)\b\s*[:]?\s*|{_COLON})""",
     "it": rf"(?:la\s+)?(?:risposta|opzione|soluzione)(?:\s+(?:finale|corretta|giusta))?(?:\s+è\b\s*[:]?\s*|{_COLON})",
     "pt": rf"(?:a\s+)?(?:resposta|opção|alternativa)(?:\s+(?:final|correta|certa))?(?:\s+é\b\s*[:]?\s*|{_COLON})",
@@ -29,7 +29,7 @@ _STATED = {
     "ja": rf"(?:正しい|最終的な|最終)?(?:答え|答|回答|解答|正解)(?:は\s*[、,:]?\s*|{_COLON})",
     "ko": rf"(?:정답|답|답변)(?:[은는]\s*|{_COLON})",
     "ar": rf"(?:الإجابة|الاجابة|الجواب)(?:\s+(?:الصحيحة|النهائية|الصحيح|النهائي))?(?:\s+(?:هي|هو)\s*:?\s*|{_COLON})",
-    "hi": rf"(?:सही\s+)?(?:उत्तर|जवाब)(?:\s+है\s*[:]?\s*|{_COLON}|\s+)",
+    "hi": rf"(?:सही\s+)?(?:उत्तर|जवाब|विकल्प)(?:\s+है\s*[:]?\s*|{_COLON}|\s+)",
 }
 _NO_LETTER_BEFORE = r"(?<![A-Za-zÀ-ɏЀ-ӿ\u0600-\u06ff\u0900-\u097f])"
 STATED = re.compile(_NO_LETTER_BEFORE + "(?:" + "|".join(_STATED.values()) + ")", re.IGNORECASE | re.VERBOSE)
@@ -37,7 +37,7 @@ STATED = re.compile(_NO_LETTER_BEFORE + "(?:" + "|".join(_STATED.values()) + ")"
 #: What may stand between that and a letter, or before a letter alone.
 LEAD = re.compile(
     r"""(?:(?:so|thus|therefore|hence|clearly|also|daher|donc|entonces|por\s+lo\s+tanto|итак|значит)[,:]?\s+
-    |i(?:'d|['’]d|\s+would)?\s+(?:choose|pick|select|say|think|believe|go\s+with)\s+(?:that\s+)?
+    |i(?:['’]d|['’]ll|\s+would|\s+will)?\s+(?:choose|pick|select|say|think|believe|go\s+with)\s+(?:that\s+)?
     |(?:it|this|that)(?:\s+is|['’]s|\s+must\s+be|\s+has\s+to\s+be)\s+
     |(?:the\s+)?(?:correct\s+|right\s+|best\s+)?(?:option|choice|letter|answer|alternative|statement)\s*[:]?\s+
     |(?:ich\s+(?:denke|glaube|wähle|nehme)[,]?\s+|(?:es|das)\s+ist\s+|(?:die\s+)?(?:antwort|option|möglichkeit|buchstabe)\s*[:]?\s+)
