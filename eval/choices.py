@@ -12,7 +12,7 @@ from typing import NamedTuple
 from eval.markup import unwrap
 from eval.normalise import ARTICLES, plain
 from eval.option_letters import LETTER, MENTION, Letters, letters_of, readable
-from eval.phrases import BUT, JOIN, LEAD, NOT, REASON, RIGHT, STATED, WRONG, after, hedges
+from eval.phrases import BUT, IT_IS, JOIN, LEAD, NOT, REASON, RIGHT, STATED, WRONG, after, hedges
 
 _FIRST = re.compile(
     rf"\s*(?P<open>[(\[{{（【「『<\"'“„‚‘«*_]*)\s?(?P<letter>{LETTER})(?P<close>\s?[)\]}}）】」』>\"'”“’»*_]+)?"
@@ -30,10 +30,6 @@ _LETTER_LAST = re.compile(
     re.DOTALL,
 )
 _SENTENCE = re.compile(r"[.!;,。；，]\s?")
-_IT_IS = re.compile(
-    r"(?:it|this|that|there)(?:['’]s| is| are) |they are |(?:es|das) (?:ist|sind) |c['’]est |ce sont |(?:es|son) "
-    r"|(?:это|是|它是)\s?"
-)
 #: Emoji and arrows that lead to an answer, and those that cross one out.
 _PICTURES = re.compile(
     "^[\u2190-\u21ff\u2300-\u2426\u2500-\u2775\u2794-\u27bf\u2b00-\u2bff\ufe0f\U0001f18e-\U0001faff\\s]+"
@@ -58,7 +54,7 @@ class _Choices(NamedTuple):
     def named(self, text: str) -> int | None:
         """The choice whose text this is, but for an article or “it is” before it; None if several are."""
         folded = plain(text)
-        for bare in (lambda each: each, _without_article, lambda each: _without_article(_IT_IS.sub("", each, count=1))):
+        for bare in (lambda each: each, _without_article, lambda each: _without_article(IT_IS.sub("", each, count=1))):
             form = bare(folded)
             found = [n for n, each in enumerate(self.texts) if each and form in (each, _without_article(each))]
             if form and found:

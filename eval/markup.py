@@ -87,6 +87,7 @@ def unwrap(text: str) -> str:
     if not _MARKS.search(text):
         return text
     said = _INVISIBLE.sub("", text)
+    said = said.rpartition("</think>")[2] or said  # what was thought is not said
     for _ in range(_ROUNDS):  # bold in tags, tags in boxes
         before, said = said, _unwrap_once(said)
         if said == before:

@@ -25,7 +25,15 @@ SCALES = {
     **{"hundred": 1e2, "thousands": 1e3, "millions": 1e6, "bn": 1e9, "mn": 1e6, "tn": 1e12},
     **{"lakh": 1e5, "lakhs": 1e5, "lac": 1e5, "crore": 1e7, "crores": 1e7, "dozen": 12.0},
     **{"hundert": 1e2, "tausend": 1e3, "mio": 1e6, "million": 1e6, "millionen": 1e6, "mrd": 1e9, "milliarde": 1e9},
-    **{"milliarden": 1e9, "billionen": 1e12, "mille": 1e3, "milliard": 1e9, "milliards": 1e9, "mil millones": 1e9},
+    **{
+        "milliarden": 1e9,
+        "billionen": 1e12,
+        "mille": 1e3,
+        "milliard": 1e9,
+        "milliards": 1e9,
+        "mil millones": 1e9,
+        "mil": 1e3,
+    },
     **{
         "millón": 1e6,
         "millon": 1e6,

@@ -69,6 +69,7 @@ _BOUND_BEHIND = re.compile(
     |以上|以下|以内|未満|余|多(?!边)|से\s+(?:अधिक|कम|ज्यादा)|(?:\w+\s+)?below\s+zero|unter\s+null)""",
     re.IGNORECASE | re.VERBOSE,
 )
+_DENIED = re.compile(rf"(?:{NOT.pattern})$", re.IGNORECASE | re.VERBOSE)
 _MINUS = re.compile(r"(?:minus|negative|moins|menos|meno|минус|负|負|マイナス|سالب|ناقص|ऋण)\s*$", re.IGNORECASE)
 _BEYOND = re.compile(r"√|π|∞|∫|∑|‰|\\[A-Za-z]|\bsqrt\b")
 _DECADE = re.compile(r"\d{3}0s\b")
@@ -81,7 +82,6 @@ _BEFORE_ONE = {"is", "are", "only", "just", "exactly", "about", "approximately",
 _JOINS = {
     "cent",
     "cents",
-    "mil",
     "demi",
     "demie",
     "medio",
@@ -177,6 +177,7 @@ def _western(text: str) -> Number | None:
         value is None
         or _bounded(before, behind)
         or WRONG.match(behind)
+        or _DENIED.search(before[-40:])
         or _other_words(words, value)
         or re.search(r"\d", behind + before)
     ):
@@ -247,7 +248,7 @@ def _english(words: list[str], known: list[bool]) -> Number | None:
     pronoun = words[start:end] == ["one"] and ((bool(before) and before[-1] not in _BEFORE_ONE) or behind[:1] == ["of"])
     if value is None or pronoun or set(before) & _VAGUE or _bounded(" ".join(before), " ".join(behind)):
         return None
-    if "not" in before or set(behind) & _VAGUE:
+    if {"not", "isn", "aren"} & set(before) or set(behind) & _VAGUE:
         return None
     percent = behind[:1] == ["percent"] or behind[:2] == ["per", "cent"]
     rest = len(before) + len(behind) - (sign < 0) - percent

@@ -6,7 +6,7 @@ NFKC: a full-width colon is a colon.
 
 import re
 
-_COLON = r"\s*[:=]\s*"
+_COLON = r"\s*(?:[:=]|[-–—](?=\s))\s*"
 #: By language, what states an answer: what follows it is the answer.
 _STATED = {
     "en": rf"""(?:(?:the|my|our)\s+)?(?:(?:final|correct|right|best|most\s+likely)\s+)?(?:answer|ans\.?|option|choice)
@@ -34,6 +34,13 @@ _STATED = {
 _NO_LETTER_BEFORE = r"(?<![A-Za-zÀ-ɏЀ-ӿ\u0600-\u06ff\u0900-\u097f])"
 STATED = re.compile(_NO_LETTER_BEFORE + "(?:" + "|".join(_STATED.values()) + ")", re.IGNORECASE | re.VERBOSE)
 
+#: Makes a sentence of an answer.
+IT_IS = re.compile(
+    r"^(?:(?:it|this|that|there)(?:['’]s| is| are) |they are |(?:es|das) (?:ist|sind) |c['’]est |ce sont |(?:es|son) "
+    r"|(?:это|是|它是)\s?)",
+    re.IGNORECASE,
+)
+
 #: What may stand between that and a letter, or before a letter alone.
 LEAD = re.compile(
     r"""(?:(?:so|thus|therefore|hence|clearly|also|daher|donc|entonces|por\s+lo\s+tanto|итак|значит)[,:]?\s+
@@ -45,7 +52,7 @@ LEAD = re.compile(
     |(?:creo\s+que\s+|elijo\s+|es\s+|(?:la\s+)?(?:opción|letra|respuesta)\s+)
     |(?:è\s+|é\s+|(?:la\s+|a\s+)?(?:opzione|lettera|letra|opção|alternativa|risposta|resposta)\s+)
     |(?:это\s+|я\s+выбираю\s+|выбираю\s+|думаю,?\s+(?:что\s+)?|(?:вариант|буква|ответ|пункт)\s+)
-    |(?:所以|因此|综上所述|综上|故)[,、]?\s*|(?:我|应该|應該|应|故)?(?:选择|選擇|选|選)(?:项|項)?\s*:?\s*|(?:我认为|我覺得|是)\s*
+    |(?:所以|因此|综上所述|综上|故)[,、]?\s*|(?:我|应该|應該|应|故)?(?:选择|選擇|选|選(?!択))(?:项|項)?\s*:?\s*|(?:我认为|我覺得|是)\s*
     |(?:選択肢|選択枝|番号|記号)(?:は|の)?\s*:?\s*|(?:선택지|보기)\s*
     |(?:الخيار|الحرف|اختيار|البديل|هو|هي|أختار)\s+(?:الصحيح\s+(?:هو\s+)?)?|(?:विकल्प|यह|उत्तर)\s*[:]?\s+)""",
     re.IGNORECASE | re.VERBOSE,

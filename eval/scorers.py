@@ -13,7 +13,7 @@ from eval.markup import unwrap
 from eval.normalise import plain, vqa_form
 from eval.numbers import Number, read_number
 from eval.option_letters import readable
-from eval.phrases import STATED
+from eval.phrases import IT_IS, STATED
 from eval.task import Item
 from retrieval.errors import ConfigError, DataError
 from retrieval.modules import find_callable
@@ -66,11 +66,12 @@ def any_of(item: Item, final: str) -> bool:
 
 
 def _forms(final: str, form: Callable[[str], str]) -> set[str]:
-    """An answer as it stands, and without “the answer is” before it."""
+    """An answer as it stands, and without “the answer is” or “it is” before it."""
     said = readable(unwrap(final)).strip()
     lead = STATED.match(said)
-    rest = said[lead.end() :] if lead else ""
-    return {form(final), *([form(rest)] if rest and not STATED.search(rest) else [])}
+    rest = said[lead.end() if lead else 0 :]
+    rests = {rest, IT_IS.sub("", rest, count=1)} if rest and not STATED.search(rest) else set()
+    return {form(final), *map(form, rests)}
 
 
 def choice(item: Item, final: str) -> bool:
