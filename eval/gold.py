@@ -71,7 +71,8 @@ def meaning_of_digits(golds: Sequence[Gold], answers: Answers, name: str) -> Ans
 
 
 def _is_open(text: str, choices: Choices) -> bool:
-    return text.isdecimal() and not choices.labels
+    # A column A to D names letters; ARC's labels may be figures, and then a digit is one of them.
+    return text.isdecimal() and text not in choices.labels
 
 
 def _place(meaning: Meaning, text: str, choices: Choices) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from agent.cli.doctor import Check
-from agent.config.schema import RunConfig
+from agent.config.schema import RunConfig, TeacherConfig
 from agent.run.error_budget import is_within
 from agent.run.items import read_file, words_of
 from agent.student import engine_of
@@ -170,7 +170,9 @@ def _teacher(config: RunConfig) -> Iterator[Check]:
     if teacher.app is None:
         there = bool(os.environ.get(teacher.api_key_env, "").strip())
         found = f"{teacher.model} at {teacher.base_url}, key {'in' if there else 'not in'} {teacher.api_key_env}"
-        yield Check("teacher", there, False, found, "" if there else f"export {teacher.api_key_env}=…")
+        own = teacher.base_url != TeacherConfig.model_fields["base_url"].default
+        cure = f"export {teacher.api_key_env}=…" + (", unless that server takes none" if own else "")
+        yield Check("teacher", there, own, found, "" if there else cure)
     price = teacher.price
     known = f"${price.inward:g} and ${price.outward:g} per million tokens" if price else "not known"
     yield Check(

@@ -19,6 +19,7 @@ from agent.run.error_budget import check_read
 from agent.run.items import Read, read_items, words_of
 from agent.student.engine import Request, prompt_for
 from agent.student.vllm.room import Ruler
+from agent.teacher.endpoint.connection import check_address
 from eval.gold import Answers
 from eval.scorers import make_scorer
 from eval.task import HOLDOUT_FROM, Item
@@ -63,6 +64,8 @@ def write_config(given: Given, out: Path, force: bool) -> list[str]:
         raise ConfigError(f"{out} is there already; name another with --out, or replace it with --force")
     of_pool = glance(given.pool, None) if given.pool is not None else []
     raw = _raw(given, out.parent.resolve())
+    if given.base_url:
+        check_address(given.base_url)
     config = parse_config(anchor(copy.deepcopy(raw), out.parent.resolve()), str(out))
     read = read_items(config)
     check_read(given.validation, read.validation, config.error_budget)

@@ -118,7 +118,7 @@ def start(config: RunConfig, path: Path, if_exists: IfExists, as_json: bool, aga
         ending = asyncio.run(drive(config, path, if_exists, reporter))
     except (KeyboardInterrupt, asyncio.CancelledError):
         reporter.say(escape(f"stopped; go on with: {again}"))
-        raise
+        return 130
     found = summary(path)
     if as_json:
         print(json.dumps(found))
@@ -144,12 +144,18 @@ def show(
     """Show how a run stands: its rounds, its gaps, what it cost."""
     from agent.run.summary import summary, table
 
-    path = run_folder if run_folder.exists() else Path("runs") / run_folder
+    path = _run_path(run_folder)
     found = summary(path)
     if as_json:
         print(json.dumps(found))
     else:
         terminal().print(table(found))
+
+
+def _run_path(named: Path) -> Path:
+    """The folder of a run that is named by it, or by its name in runs/."""
+    by_name = Path("runs") / named
+    return by_name if by_name.exists() and not named.exists() else named
 
 
 @app.command()
@@ -159,7 +165,7 @@ def report(
     """Write the run's page, report.html, anew: of an older run, or after its figures were moved."""
     from agent.report import write_report
 
-    path = run_folder if run_folder.exists() else Path("runs") / run_folder
+    path = _run_path(run_folder)
     RunRecords(path)  # says in a sentence if there is no run
     write_report(path)
     print(visible(str(path / "report.html")))
@@ -297,9 +303,8 @@ def main(argv: list[str] | None = None) -> None:
         _fail(error, error.exit_code, argv)
     except OSError as error:  # of a disk or a path that no border of ours has named
         _fail(error, 1, argv)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except asyncio.CancelledError:
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("gaptutor: stopped", file=sys.stderr)
         sys.exit(130)
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,7 +73,7 @@ def parse_config(raw: dict[str, Any], where: str) -> RunConfig:
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_explain(dict(e)) for e in error.errors())) from None
+        raise ConfigError(f"{where}: " + "; ".join(_explained(error))) from None
 
 
 def override(raw: dict[str, Any], change: str) -> None:
@@ -144,7 +145,7 @@ def anchor(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
             continue
         path = folder / os.path.expanduser(value)  # unlike Path.expanduser, no error for a user that is not there
         if (section, key) != ("student", "model") or path.exists():
-            part[key] = str(path)
+            part[key] = os.path.normpath(path)
     student = raw.get("student")
     vllm = student.get("vllm") if isinstance(student, dict) else None
     if isinstance(vllm, dict) and isinstance(vllm.get("python"), str):
@@ -168,14 +169,30 @@ def _nearest(key: str) -> str:
     return f" (is `{found[0]}` meant?)" if found else ""
 
 
-def _explain(error: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+def _explained(error: ValidationError) -> list[str]:
+    """A sentence for each key. Where it may be of several kinds, pydantic has an error for each, and names the kind as if it were
+    a key in it."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for each in error.errors():
+        key = ".".join(
+            str(part) for part in each["loc"] if not re.search(r"\[|^constrained-|^(?:int|str|float|bool)$", str(part))
+        )
+        found.setdefault(key, []).append(dict(each))
+    return [_explain(key, some) for key, some in found.items()]
+
+
+def _explain(key: str, errors: list[dict[str, Any]]) -> str:
+    error = errors[0]
+    wanted = [each["msg"].partition(", unable")[0].removeprefix("Input should be ") for each in errors]
     if error["type"] == "string_pattern_mismatch" and key.endswith("_env"):
         return f"`{key}` must be the name of an environment variable (letters, digits, _), not what it holds"
     if error["type"] == "extra_forbidden":
         return f"there is no key `{key}`{_nearest(key)}; `gaptutor init` writes a file with all of them"
     if error["type"] == "missing":
         return f"`{key}` is missing"
+    if all(each["msg"].startswith("Input should be ") for each in errors):
+        kinds = " or ".join(dict.fromkeys(wanted)).replace("a valid integer", "a whole number")
+        return f"`{key}` must be {kinds}, and is {str(error['input'])[:60]!r}"
     return (
         f"`{key}`: {error['msg'].removeprefix('Value error, ')}"
         if key

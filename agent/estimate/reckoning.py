@@ -17,11 +17,13 @@ from agent.run.console import Reporter
 from agent.run.error_budget import check_read
 from agent.run.items import read_items
 from agent.run.resume import IfExists, extends, goes_on
+from agent.teacher.endpoint.connection import check_address
 from agent.teacher.ledger.journal import Journal
 from agent.teacher.prompts.own import load_prompts
 from eval.answers import Answer
 from eval.scorers import make_scorer
 from eval.task import Item
+from training.families.families import HubAwayError, check_model
 
 #: Items that stand for all in reckoning tokens.
 _LOOKED_AT = 200
@@ -35,6 +37,12 @@ def estimate(config: RunConfig, path: Path, if_exists: IfExists, reporter: Repor
     Raises what the run itself would at its start: ConfigError, DataError, PoolError, RunError.
     """
     prompts, said = load_prompts(config.teacher.prompts), Said()
+    if config.teacher.app is None:
+        check_address(config.teacher.base_url)
+    try:
+        check_model(config.student.model)
+    except HubAwayError as error:
+        said.assumed.append(f"the student is there when the run begins: {error}")
     earlier = Earlier(path) if goes_on(path.resolve(), config, prompts, if_exists) else None
     read = read_items(config)
     check_read(config.data.validation, read.validation, config.error_budget)

@@ -6,7 +6,6 @@ first.
 """
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from agent.run.error_budget import check_read
 from agent.run.items import keep_items, read_items, words_of
 from eval.scorers import make_scorer
 from eval.task import Item, Items
-from retrieval.errors import DataError
 
 
 async def ensure_sets(context: Context) -> None:
@@ -56,25 +54,12 @@ def _items(context: Context) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     items, holdout, read, extra = read_items(context.config, context.folder.path / "pictures")
     _check_read(context, data.validation, read)
     _check_read(context, data.holdout or data.validation, extra)
-    if data.holdout is not None:
-        _check_apart(items, holdout, data.holdout)
     for note in keep_items(context.folder.path, items, holdout):
         context.reporter.say(f"  [yellow]{escape(note)}[/yellow]")
     aside = [*read.set_aside, *extra.set_aside]
     understood = [line for part in (read, extra) if part.understood for line in words_of(part)]
     context.folder.status(set_aside=[asdict(each) for each in aside], understood=understood)
     return items, holdout
-
-
-def _check_apart(items: Sequence[Item], holdout: Sequence[Item], path: Path) -> None:
-    """Raise DataError if an item of the holdout would be diagnosed too."""
-    asked = {(item.prompt_text, item.images): item.id for item in items}
-    for item in holdout:
-        if (item.prompt_text, item.images) in asked:
-            raise DataError(
-                f"{path}: item {item.id} of the holdout is in the validation set too "
-                f"({asked[item.prompt_text, item.images]}); a holdout must hold other items, so remove it from one of them"
-            )
 
 
 def _check_read(context: Context, path: Path, read: Items) -> None:

@@ -29,7 +29,10 @@ def check_read(path: Path, read: Items, budget: float) -> None:
     lost, total = len(read.set_aside), len(read.items) + len(read.set_aside)
     if not is_within(lost, total, budget):
         why = "; ".join(set_aside_words(read.set_aside))
-        raise DataError(f"{path}: {lost} of {total} items cannot be read, more than error_budget {budget:.0%}; {why}")
+        raise DataError(
+            f"{path}: {lost} of {total} items cannot be read, more than error_budget {budget:.0%}: {why}; mend or remove "
+            "them, or allow more at error_budget"
+        )
 
 
 def check_answers(answers: Sequence[Answer], budget: float) -> None:

@@ -39,7 +39,8 @@ def words_of(read: Items) -> list[str]:
 
 
 def read_items(config: RunConfig, store: Path | None = None) -> Read:
-    """Read validation set and holdout; `store` is for pictures that their files hold themselves. Raises DataError."""
+    """Read validation set and holdout; `store` is for pictures that their files hold themselves. Raises DataError, also where an
+    item of the holdout is in the validation set too."""
     data = config.data
     read, extra = read_file(config, data.validation, data.limit, store), Items((), ())
     if data.holdout is None:
@@ -48,7 +49,19 @@ def read_items(config: RunConfig, store: Path | None = None) -> Read:
     holdout = extra.items
     if {item.id for item in read.items} & {item.id for item in holdout}:  # rows without ids are numbered in both
         holdout = tuple(replace(item, id=f"holdout/{item.id}") for item in holdout)
+    _check_apart(read.items, holdout, data.holdout)
     return Read(read.items, holdout, read, extra)
+
+
+def _check_apart(items: Sequence[Item], holdout: Sequence[Item], path: Path) -> None:
+    """Raise DataError if an item of the holdout would be diagnosed too."""
+    asked = {(item.prompt_text, item.images): item.id for item in items}
+    for item in holdout:
+        if (item.prompt_text, item.images) in asked:
+            raise DataError(
+                f"{path}: item {item.id} of the holdout is in the validation set too "
+                f"({asked[item.prompt_text, item.images]}); a holdout must hold other items, so remove it from one of them"
+            )
 
 
 def keep_items(run: Path, items: Sequence[Item], holdout: Sequence[Item]) -> list[str]:

@@ -45,7 +45,7 @@ class Connection:
     def __init__(self, config: TeacherConfig, stop: Stop) -> None:
         self._config, self._stop = config, stop
         if not config.app:
-            _check_address(config.base_url)
+            check_address(config.base_url)
         self._key = "" if config.app else read_key(config.api_key_env)
         self._shown_keys = forms_of(self._key)
         self.name = f"the app {config.app}" if config.app else _public(config.base_url)
@@ -146,7 +146,7 @@ def _in_process(app: str) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=guarded, raise_app_exceptions=False))
 
 
-def _check_address(url: str) -> None:
+def check_address(url: str) -> None:
     """Raise TeacherSetupError, which does not quote it (it may hold a password), if `url` is no HTTP address."""
     try:
         parts = httpx2.URL(url)

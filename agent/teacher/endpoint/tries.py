@@ -1,8 +1,8 @@
 """A request is tried again, later each time, and at `Retry-After` where the provider names a time.
 
 A time-out is tried again once: what the provider made meanwhile may be charged for, and a request that takes too long will do
-so again. A teacher that has never answered is not waited for: an address or a key is wrong then. One that has is (`Outages`).
-How many requests are under way is the business of `Pace`.
+so again. A teacher that has never answered is not waited for: an address or a key is wrong then. One that has is (`Outages`),
+and so is one that says it is not ready (503). How many requests are under way is the business of `Pace`.
 """
 
 import asyncio
@@ -24,6 +24,8 @@ from retrieval.errors import TeacherError
 FIRST_CONTACT_TRIES = 3
 #: Times that a request is sent that gets no answer in time.
 TIMED_OUT_TRIES = 2
+#: What a server says that is there and loads its model, or is about to be: worth a wait even at first contact.
+_LOADING = 503
 #: Too many requests at a time, or in a time.
 _CONGESTED = frozenset({429, 503})
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=60)
@@ -94,7 +96,7 @@ class Tries:
             try:
                 reply: R = await tries(once)
             except PassingError as error:
-                if not self.answered:
+                if not self.answered and error.status != _LOADING:
                     await self._check_there(error)
                 if not await self._outages.sit_out(error.reason, over):
                     raise RejectedError(f"{error.reason}, also when tried again", error.status) from None

@@ -157,7 +157,7 @@ def test_an_address_that_may_hold_a_password_is_not_quoted() -> None:
 async def test_nobody_there_is_told_by_the_failure_not_by_its_words(
     tmp_path: Path, ask_at: Callable[..., Teacher], waits: list[float]
 ) -> None:
-    busy = Scripted(then=fail(503, "no connection to the model yet"))
+    busy = Scripted(then=fail(429, "no connection to the model yet"))
     with pytest.raises(TeacherError, match="does not answer"):
         await ask_at(busy, retries=5).ask("judge", QUESTION, Judged)
     assert len(busy.of("judge")) == 6, "it is there, so it is tried as often as the configuration says"

@@ -138,7 +138,15 @@ async def test_a_run_may_be_told_not_to_wait(tmp_path: Path) -> None:
     assert len(patient.waits) == 2, "its retries"
 
 
-@pytest.mark.parametrize("failure", [fail(503, "no model yet"), fail(429, "wait"), hang], ids=["503", "429", "hang"])
+async def test_a_server_that_loads_its_model_is_waited_for_at_first_contact_too(tmp_path: Path) -> None:
+    loading = fail(503, "Loading model")
+    with served(Scripted(steps=[loading] * 8, then=YES)) as url:
+        patient = Patient(tmp_path, url)
+        assert [each.state for each in await patient.ask("1")] == ["ok"]
+    assert len(patient.waits) > 2, "more than its retries"
+
+
+@pytest.mark.parametrize("failure", [fail(429, "wait"), hang], ids=["429", "hang"])
 async def test_a_teacher_that_never_answered_is_not_waited_for(tmp_path: Path, failure: Any) -> None:
     with served(Scripted(then=failure)) as url:
         patient = Patient(tmp_path, url, timeout=0.2 if failure is hang else 20)
