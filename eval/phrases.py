@@ -130,13 +130,6 @@ def after(pattern: re.Pattern[str], text: str, start: int = 0) -> int:
     return start
 
 
-def stated(text: str) -> list[str]:
-    """What the text states as its answer, each time it does, up to the next time."""
-    marks = list(STATED.finditer(text))
-    ends = [*(mark.start() for mark in marks[1:]), len(text)]
-    return [text[mark.end() : end] for mark, end in zip(marks, ends, strict=False)]
-
-
 def hedges(text: str) -> bool:
     """Whether a text is in doubt about what it says; doubt inside a reason is not."""
     reason = REASON.search(text)
