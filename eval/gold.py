@@ -23,7 +23,10 @@ Answers = Literal["auto", "letter", "text", "index"]
 _MEANINGS: tuple[Meaning, ...] = ("letter", "text", "index")
 #: A meaning that fits fewer of the digits of a file than this share is none that was meant.
 _FITS = 0.9
-_SEVERAL = re.compile(r"[(\[]?[A-Za-z][)\]]?(?:\s*(?:[,;/|&+]|and|und|et|y|e)?\s*[(\[]?[A-Za-z][)\]]?)+", re.IGNORECASE)
+_SEVERAL = re.compile(
+    r"[(\[]?[A-Za-z][)\]]?(?:\s*(?:[,;/|&+、，]|and|or|und|oder|et|ou|y|o|e|и|或|和)?\s*[(\[]?[A-Za-z][)\]]?)+",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)

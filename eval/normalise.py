@@ -3,15 +3,17 @@
 import re
 import unicodedata
 
-from eval.numbers import SMALL
+from eval.markup import unwrap
+from eval.number_words import SMALL
 
-_ENDS = " \t\n.,;:!?\"'`*_()[]{}<>«»“”‘’…"
+_ENDS = " \t\n.,;:!?\"'`*_()[]{}<>«»“”‘’…。、،؟।"
+#: Words that may stand before a choice's text without changing it.
 ARTICLES = {"a", "an", "the"}
 
 
 def plain(text: str) -> str:
-    """Case, spaces and punctuation at the ends put aside; signs that mean something (-, %, $, +, °) stay."""
-    folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Case, spaces, markup and punctuation at the ends put aside; signs that mean something (-, %, $, +, °) stay."""
+    folded = " ".join(unicodedata.normalize("NFKC", unwrap(text)).casefold().split())
     return folded.strip(_ENDS) or folded
 
 

@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from eval.choices import read_choice, without_lead
-from eval.markup import unmarked
+from eval.choices import read_choice
+from eval.markup import unwrap
 from eval.normalise import plain, vqa_form
 from eval.numbers import Number, read_number
+from eval.option_letters import readable
+from eval.phrases import IT_IS, STATED
 from eval.task import Item
 from retrieval.errors import ConfigError, DataError
 from retrieval.modules import find_callable
@@ -46,32 +48,35 @@ class _RuleScorer(NamedTuple):
     rule: Rule
 
     def score(self, item: Item, final: str) -> bool | None:
-        lines = [line for line in final.strip().splitlines() if line.strip()]
         whole = any("\n" in gold for gold in item.answers) or self.name == "teacher" or ":" in self.name
-        return self.rule(item, final if whole or not lines else lines[0])
+        if whole:
+            return self.rule(item, final)
+        lines = [line for line in unwrap(final).splitlines() if line.strip()]
+        return self.rule(item, lines[0] if lines else final)
 
 
 def exact(item: Item, final: str) -> bool:
     """The canonical gold answer; case, spaces and punctuation at the ends do not count."""
-    return _same(final, item.answers[0])
+    return plain(item.answers[0]) in _forms(final, plain)
 
 
 def any_of(item: Item, final: str) -> bool:
     """`exact`, with any of the gold answers."""
-    return any(_same(final, gold) for gold in item.answers)
+    return not _forms(final, plain).isdisjoint(plain(gold) for gold in item.answers)
 
 
-def _same(final: str, gold: str) -> bool:
-    """Whether an answer is a gold one, or is so once both are without LaTeX, Markdown and “The answer is”."""
-    if plain(final) == plain(gold):
-        return True
-    said, wanted = plain(unmarked(final)), plain(unmarked(gold))
-    return wanted in (said, without_lead(said))
+def _forms(final: str, form: Callable[[str], str]) -> set[str]:
+    """An answer as it stands, and without “the answer is” or “it is” before it."""
+    said = readable(unwrap(final)).strip()
+    lead = STATED.match(said)
+    rest = said[lead.end() if lead else 0 :]
+    rests = {rest, IT_IS.sub("", rest, count=1)} if rest and not STATED.search(rest) else set()
+    return {form(final), *map(form, rests)}
 
 
 def choice(item: Item, final: str) -> bool:
     """The choice's letter or its text."""
-    index = read_choice(final, item.choices)
+    index = read_choice(final, item.choices, item.question)
     return index is not None and item.choices[index] in item.answers
 
 
@@ -80,8 +85,7 @@ def vqa(item: Item, final: str) -> bool:
     VQA's soft accuracy min(1, n/3) is then at least a half, which is what counts as right here. Otherwise any gold
     answer will do."""
     counts = Counter(vqa_form(gold) for gold in item.answers)
-    said = plain(unmarked(final))
-    return max(counts[vqa_form(text)] for text in (final, said, without_lead(said))) >= (2 if _annotators(item) else 1)
+    return max(counts[form] for form in _forms(final, vqa_form)) >= (2 if _annotators(item) else 1)
 
 
 def number(item: Item, final: str, tolerance: float) -> bool:
@@ -91,19 +95,18 @@ def number(item: Item, final: str, tolerance: float) -> bool:
     return found is not None and any(_close(found, gold, tolerance) for gold in item.answers)
 
 
-def _close(found: Number, answer: str, tolerance: float) -> bool:
-    wanted = read_number(answer)
+def _close(found: Number, gold: str, tolerance: float) -> bool:
+    wanted = read_number(gold)
     if wanted is None:
         return False
-    if answer.strip().isdigit() and len(answer.strip()) == 4 and 1000 <= wanted.value <= 2100:
+    if gold.strip().isdigit() and len(gold.strip()) == 4 and 1000 <= wanted.value <= 2100:
         return found.value == wanted.value
-    values = {found.value, found.value if found.scaled is None or wanted.scaled is not None else found.scaled}
+    values = {found.value}
     if found.percent and not wanted.percent:
         values.add(found.value / 100)
     if wanted.percent and not found.percent:
         values.add(found.value * 100)
-    golds = {wanted.value, wanted.value if wanted.scaled is None or found.scaled is not None else wanted.scaled}
-    return any(abs(value - gold) <= tolerance * abs(gold) + 1e-12 for value in values for gold in golds)
+    return any(abs(value - wanted.value) <= tolerance * abs(wanted.value) + 1e-12 for value in values)
 
 
 def teacher(item: Item, final: str) -> bool | None:

@@ -157,7 +157,7 @@ def candidates_of(item: Item, answer: Answer) -> tuple[str, str]:
     """The wrong answer and the gold one. With choices both are texts of choices: a letter beside a text would be
     compared by its form."""
     final = answer.final or ""
-    chosen = read_choice(final, item.choices)
+    chosen = read_choice(final, item.choices, item.question)
     return (final if chosen is None else item.choices[chosen], item.answers[0])
 
 
